@@ -1,0 +1,35 @@
+"""The floor under every head: labels recommended by popularity alone, the same to everybody."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from pipeline import catalogue, files, metrics, summary
+
+if TYPE_CHECKING:
+    from pipeline.params import EvaluateSettings
+
+
+def evaluate_popularity(sets_path: Path, labels_path: Path, metrics_path: Path, settings: "EvaluateSettings") -> None:
+    """Writes the floor's test figures: every set gets the labels' frequencies among the training sets as its scores.
+
+    Raises:
+        StageError: when the sets are missing.
+    """
+    labels = len(catalogue.read_labels(labels_path)[0])
+    sets = catalogue.read_table(sets_path)
+    truth = {split: _truth(sets.filter(pl.col("split") == split), labels) for split in catalogue.SPLITS.categories}
+    frequency = truth["train"].mean(0)
+    threshold = metrics.best_threshold(np.tile(frequency, (len(truth["validation"]), 1)), truth["validation"])
+    scores = np.tile(frequency, (len(truth["test"]), 1))
+    files.write_json(metrics_path, summary.summarise([scores], truth["test"], [threshold], settings))
+
+
+def _truth(sets: pl.DataFrame, labels: int) -> np.ndarray:
+    """Labels of some sets as bool [n, c]."""
+    truth = np.zeros((len(sets), labels), bool)
+    for position, own in enumerate(sets["labels"].to_list()):
+        truth[position, own] = True
+    return truth

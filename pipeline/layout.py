@@ -1,0 +1,39 @@
+"""Where each file lies, relative to the repository's root. dvc.yaml says the same paths; a test compares them."""
+
+from pathlib import Path
+
+PARAMS = Path("pipeline/params.yaml")
+
+CATALOGUE = Path("data/catalogue")
+SETS = Path("data/sets.parquet")
+LABELS = Path("data/labels.json")
+
+REPORTS = Path("reports")
+DATA_REPORT = REPORTS / "data.json"
+POPULARITY = REPORTS / "metrics/popularity.json"
+TABLES = REPORTS / "tables"
+
+
+def store(backbone: str) -> Path:
+    """A backbone's embedding store."""
+    return Path("cache/embeddings") / f"{backbone}.h5"
+
+
+def head(backbone: str, name: str) -> Path:
+    """The folder of a trained head."""
+    return Path("cache/heads") / backbone / name
+
+
+def scores(backbone: str, name: str) -> Path:
+    """A head's figures and scores, set by set."""
+    return Path("cache/scores") / backbone / f"{name}.parquet"
+
+
+def metrics(backbone: str, name: str) -> Path:
+    """A head's test figures."""
+    return REPORTS / "metrics" / backbone / f"{name}.json"
+
+
+def cost(backbone: str) -> Path:
+    """What the heads on a backbone cost."""
+    return REPORTS / "cost" / f"{backbone}.json"

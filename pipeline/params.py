@@ -1,0 +1,228 @@
+"""Settings, typed: pipeline/params.yaml read once, every unknown key or impossible value refused by name."""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from ruamel.yaml import YAML, YAMLError
+
+from pipeline.errors import SettingsError
+from pipeline.heads.presets import HeadSpec, resolve
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Alias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]  # no dot: DVC reads one as a path into the settings
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class SourceSettings(Section):
+    """Where the raw data are.
+
+    Attributes:
+        name: the format.
+        path: a file or folder, relative to the repository; the demo needs none and ignores it.
+    """
+
+    name: Literal["demo", "dvbpr", "table"]
+    path: str
+
+
+class DemoSettings(Section):
+    """Size and seed of the simulated catalogue."""
+
+    items: PositiveInt
+    users: PositiveInt
+    seed: Annotated[int, Field(ge=0)]
+
+
+class SplitSettings(Section):
+    """Shares of the sets that are held out; the rest trains."""
+
+    seed: int
+    validation: Share
+    test: Share
+
+
+class SetSettings(Section):
+    """How purchases become labelled sets; the published protocol, as parameters.
+
+    Attributes:
+        task: "interests" or "next".
+        max_images: most images a set.
+        held_out: for `next`, last purchases held out where the source does not divide them.
+        drop_above_mean: users with more than this multiple of the mean number of purchases are left out.
+        lower_case: whether categories are lower-cased.
+        stop_categories: categories that are never a label.
+        new_items: share of the items, drawn by a hash of their id, that only validation and test sets show, which then
+            show no others; 0: users share items, as in the published protocol.
+        least_items: least items that have a category, for it to be a label.
+        split: how sets are divided.
+    """
+
+    task: Literal["interests", "next"]
+    max_images: PositiveInt
+    held_out: PositiveInt
+    drop_above_mean: PositiveFloat
+    lower_case: bool
+    stop_categories: list[str]
+    least_items: PositiveInt
+    new_items: Annotated[float, Field(ge=0, lt=1)]
+    split: SplitSettings
+
+
+class BackboneSettings(Section):
+    """A timm model and where its weights come from: "package:NAME", "hub", or a file."""
+
+    model: str
+    weights: str
+
+
+class CompareSettings(Section):
+    """Which backbones and heads the graph trains and the tables show."""
+
+    backbones: Annotated[list[str], Field(min_length=1)]
+    heads: Annotated[list[str], Field(min_length=1)]
+
+
+class EmbedSettings(Section):
+    """Stage one. None of these is part of an embedding's identity.
+
+    Attributes:
+        engine: the runtime: "openvino", "torch", or "auto" for the faster one that is installed.
+        batch_size: images a batch.
+        threads: images decoded at a time; 0: one for each core.
+    """
+
+    engine: Literal["auto", "openvino", "torch"]
+    batch_size: PositiveInt
+    threads: Annotated[int, Field(ge=0)]
+
+
+class TrainSettings(Section):
+    """Stage two, the same for every head.
+
+    Attributes:
+        seeds: one run each; the first one tries every learning rate.
+        learning_rates: the peak of the one-cycle schedule; validation chooses one.
+        batch_size: sets a step.
+        max_epochs: at most.
+        patience: epochs without a better validation score before a run stops.
+        positive_weight: of positives in the loss.
+        weight_decay: of AdamW.
+    """
+
+    seeds: Annotated[list[int], Field(min_length=1)]
+    learning_rates: Annotated[list[PositiveFloat], Field(min_length=1)]
+    batch_size: PositiveInt
+    max_epochs: PositiveInt
+    patience: PositiveInt
+    positive_weight: PositiveFloat
+    weight_decay: Annotated[float, Field(ge=0)]
+
+
+class EvaluateSettings(Section):
+    """The figures.
+
+    Attributes:
+        ks: how many labels are recommended, one row of the tables each.
+        resamples: bootstrap resamples of users behind each interval.
+    """
+
+    ks: Annotated[list[PositiveInt], Field(min_length=1)]
+    resamples: Annotated[int, Field(ge=100)]
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    source: SourceSettings
+    demo: DemoSettings
+    sets: SetSettings
+    compare: CompareSettings
+    backbones: dict[Alias, BackboneSettings]
+    heads: dict[Alias, str | dict]
+    embed: EmbedSettings
+    train: TrainSettings
+    evaluate: EvaluateSettings
+
+    @model_validator(mode="after")
+    def _names_are_declared(self) -> "Params":
+        for kind in ("backbones", "heads"):
+            for alias in getattr(self.compare, kind):
+                self.require(kind, alias)
+        for alias in self.heads:
+            self.head(alias)
+        return self
+
+    def backbone(self, alias: str) -> BackboneSettings:
+        """A backbone by its alias.
+
+        Raises:
+            SettingsError: when it is not declared.
+        """
+        self.require("backbones", alias)
+        return self.backbones[alias]
+
+    def head(self, alias: str) -> HeadSpec:
+        """A head by its alias.
+
+        Raises:
+            SettingsError: when it is not declared, or not a head.
+        """
+        self.require("heads", alias)
+        return resolve(self.heads[alias])
+
+    def require(self, kind: str, alias: str) -> None:
+        """Raises SettingsError unless an alias is declared under `kind` ("backbones" or "heads")."""
+        declared = getattr(self, kind)
+        if alias not in declared:
+            raise SettingsError(f"unknown {kind[:-1]} {alias!r}{_nearest(alias, declared)} "
+                                f"(declared under {kind}: {', '.join(declared)})")  # fmt: skip
+
+
+def load(path: Path) -> Params:
+    """Reads params.yaml.
+
+    Raises:
+        SettingsError: when it is missing, no YAML, or has an unknown key or an impossible value.
+    """
+    try:
+        content = YAML(typ="safe").load(path)  # YAML 1.2, as DVC reads it: 1e-3 is a number
+    except FileNotFoundError:
+        raise SettingsError(f"{path} is missing: run from the repository's root, or give --params") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not YAML: {' '.join(str(error).split())[:200]}") from None
+    try:
+        return Params.model_validate(content)
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from None
+    except ValidationError as error:
+        raise SettingsError(f"{path}: {_describe(error)}") from None
+
+
+def _describe(error: ValidationError) -> str:
+    first = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")  # a misspelt key is missing too
+    key = ".".join(map(str, first["loc"])) or "the file"
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {key}{_nearest(key.rpartition('.')[2], _keys(Params))}"
+    if first["type"] == "missing":
+        return f"{key} is missing"
+    return f"{key}: {first['msg'].lower()}, not {first['input']!r}"
+
+
+def _keys(section: type[BaseModel]) -> list[str]:
+    """All keys of a section and of those below it."""
+    keys = []
+    for name, field in section.model_fields.items():
+        keys.append(name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys += _keys(field.annotation)
+    return keys
+
+
+def _nearest(name: str, known: list[str] | dict) -> str:
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""

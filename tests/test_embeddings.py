@@ -1,0 +1,250 @@
+"""The embedding store: what it calls done is right, whatever happened; what is damaged or foreign is refused."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from errno import ENOSPC
+from pathlib import Path
+from unittest.mock import Mock
+
+import h5py
+import numpy as np
+import pytest
+
+from pipeline import provenance
+from pipeline.embeddings import DONE, UNREADABLE, Embeddings, open_for_writing
+from pipeline.errors import StoreError
+
+WIDTH, ROWS = 5, 7
+ITEM_BYTES = {"embedding": 2 * WIDTH, "status": 1, "digest": 16, "crc": 4}
+PREPROCESSING = {"size": 224, "interpolation": "bicubic"}
+IDENTITY = {"weights": "0a1b", "preprocessing": PREPROCESSING, "pooling": "average", "width": WIDTH}
+
+# Fills a store again and again, killed at the first write, the second and so on; before it, or when it is half done.
+KILLED_WRITER = """
+for half in (False, True):
+    for kill_at in range(int(sys.argv[2])):
+        if child := os.fork():
+            os.waitpid(child, 0)
+            continue
+        path, real, calls = Path(sys.argv[1], f"{kill_at}-{half}.h5"), os.pwrite, iter(range(1000))
+        def pwrite(handle, content, place):
+            if next(calls) == kill_at:
+                half and real(handle, content[: len(content) // 2], place)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(handle, content, place)
+        with opened(path) as store:
+            os.pwrite = pwrite
+            fill(store)
+        path.with_suffix(".survived").touch()
+        os._exit(0)
+"""
+HOLDER = "with opened(Path(sys.argv[1])): print('held', flush=True), sys.stdin.read()"
+
+
+def digests(names):
+    return np.array([list(provenance.digest(str(name).encode())) for name in names], np.uint8).reshape(-1, 16)
+
+
+def vectors(names):
+    """The vector of each image: known from its name alone."""
+    return np.array([np.random.default_rng(name).normal(0, 3, WIDTH) for name in names]).reshape(-1, WIDTH)
+
+
+def opened(path, names=range(ROWS), **changes):
+    return open_for_writing(path, {**IDENTITY, **changes}, 4_200_000, digests(names))
+
+
+def fill(store, names=range(ROWS), batches=((0, 1, 2), (4, 6)), unreadable=(3, 5)):
+    for batch in batches:
+        rows = np.array([row for row in batch if row in store.pending()], np.int64)
+        store.write(rows, vectors([names[row] for row in rows]))
+    store.write_unreadable(np.array([row for row in unreadable if row in store.pending()], np.int64))
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A finished store: rows 3 and 5 unreadable, the others done."""
+    path = tmp_path / "cache" / "lite0.h5"
+    with opened(path) as writer:
+        fill(writer)
+    return path
+
+
+def assert_right(found, rows):
+    """That rows 0, 1, 2 ... hold the vectors of images 0, 1, 2 ..."""
+    read = found.read(np.array(rows, np.int64))
+    assert read.dtype == np.float16 and (read == vectors(rows).astype(np.float16)).all()
+
+
+def spawn(script, *arguments, **options):
+    """Runs a script in another process, with all that this module defines at hand."""
+    here = Path(__file__).parent
+    command = [sys.executable, "-c", "from test_embeddings import *\n" + script, *map(str, arguments)]
+    return subprocess.Popen(command, text=True, cwd=here, env={**os.environ, "PYTHONPATH": str(here.parent)}, **options)
+
+
+def damage(path, name, row, byte=0):
+    """Flips a bit of one row of a dataset."""
+    place = Embeddings(path).offsets[name] + row * ITEM_BYTES[name] + byte
+    content = bytearray(path.read_bytes())
+    content[place] ^= 0x10
+    path.write_bytes(content)
+
+
+def test_vectors_come_back_in_float16_and_belong_to_their_images(store):
+    found = Embeddings(store)
+    assert len(found) == ROWS and found.width == WIDTH
+    assert found.identity == IDENTITY and found.parameters == 4_200_000
+    assert found.images_digest() == provenance.digest_images(digests(range(ROWS)))
+    for rows in ([0, 1, 2, 4, 6], [6, 0, 4, 0], [2], []):
+        assert_right(found, rows)
+
+
+def test_a_reopened_store_asks_for_the_rest_alone(tmp_path):
+    path = tmp_path / "lite0.h5"
+    with opened(path) as store:
+        assert store.pending().tolist() == list(range(ROWS))
+        fill(store, batches=[(1, 2, 5)], unreadable=[4])
+        assert store.pending().tolist() == [0, 3, 6]
+    with opened(path) as store:
+        assert store.pending().tolist() == [0, 3, 6]
+        assert (store.count(DONE), store.count(UNREADABLE)) == (3, 1)
+    found = Embeddings(path)
+    assert found.intact(np.arange(ROWS)).nonzero()[0].tolist() == [1, 2, 5]
+    assert_right(found, [5, 1])
+    for row in (3, 4):  # pending; unreadable
+        with pytest.raises(StoreError, match="lite0.h5 is unfinished: run visagg embed lite0"):
+            found.read(np.array([1, row]))
+
+
+def test_order_and_interruptions_leave_no_trace_in_the_file(store):
+    time.sleep(1.1)  # HDF5 counts time in seconds, where it does
+    other = store.with_name("other.h5")
+    for batches, unreadable in ([[(6,)], []], [[(1, 4), (0,)], [5]], [[(2,)], [3]]):
+        with opened(other) as writer:
+            fill(writer, batches=batches, unreadable=unreadable)
+    assert other.read_bytes() == store.read_bytes()
+    with h5py.File(store) as file:
+        assert sorted(file) == sorted(ITEM_BYTES) and all(file[name].chunks is None for name in file)
+
+
+def test_a_kill_at_any_write_loses_nothing_and_leaves_nothing_wrong(tmp_path, store):
+    assert spawn(KILLED_WRITER, tmp_path, 14).wait(60) == 0
+    assert len([*tmp_path.glob("*.survived")]) <= 6  # of 28: where there was no such write any more
+    for path in tmp_path.glob("*.h5"):
+        found = Embeddings(path)
+        assert_right(found, np.flatnonzero(found.status == DONE))
+        assert set(np.flatnonzero(found.status == UNREADABLE)) <= {3, 5}
+        with opened(path) as writer:
+            fill(writer)
+        assert path.read_bytes() == store.read_bytes()
+
+
+def test_vectors_reach_the_disk_before_their_status(tmp_path, monkeypatch):
+    """A power cut keeps what was synced, and of the rest anything."""
+    events, real_write, real_sync = [], os.pwrite, os.fdatasync
+    with opened(tmp_path / "a.h5") as store:
+        offsets = Embeddings(tmp_path / "a.h5").offsets
+        names = {offsets[name] + 2 * size: name for name, size in ITEM_BYTES.items()}
+        monkeypatch.setattr(os, "pwrite", lambda *a: (events.append(names[a[2]]), real_write(*a))[1])
+        monkeypatch.setattr(os, "fdatasync", lambda handle: (events.append("sync"), real_sync(handle))[1])
+        store.write(np.array([2, 3]), vectors([2, 3]))
+    assert sorted(events[:2]) == ["crc", "embedding"] and events[2:] == ["sync", "status", "sync"]
+
+
+def test_another_identity_is_refused_with_every_field_that_differs(store):
+    before = store.read_bytes()
+    with pytest.raises(StoreError) as caught:
+        with opened(store, range(3), weights="ffff", preprocessing={**PREPROCESSING, "size": 240}, layer=3):
+            pass
+    fields = "layer: None, not 3; preprocessing.size: 224, not 240; weights: 0a1b, not ffff"
+    assert str(caught.value).startswith(f"{store} was made otherwise ({fields})")
+    assert store.read_bytes() == before
+
+
+@pytest.mark.parametrize("names", [[*range(ROWS), 8, 9], [0, 2, 6], [9, 6, 5, 4, 8, 3, 2, 1, 0], [20, 21]])
+def test_vectors_follow_their_images_into_another_catalogue(store, names):
+    with opened(store, names) as writer:
+        known = [row for row, name in enumerate(names) if name in (0, 1, 2, 4, 6)]
+        assert writer.pending().tolist() == [row for row in range(len(names)) if row not in known]
+        fill(writer, names, batches=[writer.pending()], unreadable=[])
+    found = Embeddings(store)
+    assert (found.digests == digests(names)).all() and found.identity == IDENTITY
+    assert (found.read(np.arange(len(names))) == vectors(names).astype(np.float16)).all()
+
+
+@pytest.mark.parametrize("name, byte", [("embedding", 0), ("embedding", 9), ("digest", 15), ("crc", 2)])
+@pytest.mark.parametrize("row", [0, 4, 6])
+def test_a_flipped_bit_is_found_and_its_row_named(store, name, byte, row):
+    damage(store, name, row, byte)
+    with pytest.raises(StoreError, match=f"1 rows are damaged, the first is {row}"):
+        Embeddings(store).read(np.array([6, 4, 2, 1, 0]))
+    others = [other for other in (0, 1, 2, 4, 6) if other != row]
+    assert_right(Embeddings(store), others)
+    with opened(store, [0, 1, 2, 4, 6, 3]) as writer:  # nor is it carried over into another catalogue
+        assert writer.count(DONE) == len(others)
+
+
+def test_two_rows_that_changed_places_are_found(store):
+    with h5py.File(store, "r+") as file:
+        for name in ("embedding", "crc"):
+            file[name][0], file[name][4] = file[name][4], file[name][0]
+        file["status"][3] = DONE  # and one that claims a vector it never had
+    with pytest.raises(StoreError, match="3 rows are damaged, the first is 0"):
+        Embeddings(store).read(np.array([0, 1, 2, 3, 4, 6]))
+
+
+@pytest.mark.parametrize("kind", ["half", "header", "empty", "html", "other"])
+def test_what_is_no_whole_store_is_refused(store, kind):
+    whole = store.read_bytes()
+    with h5py.File(store, "w") as file:
+        file["digest"] = digests([1])
+    parts = {"half": whole[: len(whole) // 2], "header": whole[:100], "empty": b"", "html": b"<html>" * 2000}
+    store.write_bytes(before := parts.get(kind, store.read_bytes()))
+    with pytest.raises(StoreError, match="damaged or no embedding store .*: delete it and embed again"):
+        Embeddings(store)
+    with pytest.raises(StoreError, match="damaged or no embedding store"), opened(store):
+        pass
+    assert store.read_bytes() == before
+
+
+def test_a_second_writer_is_refused_and_told_who_writes_until_that_one_is_gone(store):
+    before = store.read_bytes()
+    holder = spawn(HOLDER, store, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(StoreError, match=f"process {holder.pid} on {socket.gethostname()}"), opened(store, [1, 2]):
+            pass
+        assert store.read_bytes() == before
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        holder.communicate()
+    with opened(store) as writer:  # the lock's file is still there, and nobody holds it
+        assert writer.count(DONE) == 5
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, 1e6])
+def test_vectors_that_float16_or_the_store_cannot_hold_are_refused(tmp_path, wrong):
+    with opened(tmp_path / "a.h5") as store:
+        before, good, bad = (tmp_path / "a.h5").read_bytes(), vectors([1, 2]), vectors([1, 2])
+        bad[1, 3] = wrong
+        for batch in (bad, good[:, 1:], good[:1]):
+            with pytest.raises(StoreError):
+                store.write(np.array([1, 2]), batch)
+        assert store.pending().tolist() == list(range(ROWS))
+    assert (tmp_path / "a.h5").read_bytes() == before
+
+
+def test_a_full_disk_is_met_at_the_start_and_changes_nothing(tmp_path, store, monkeypatch):
+    before, path = store.read_bytes(), tmp_path / "new" / "lite0.h5"
+
+    monkeypatch.setattr(os, "posix_fallocate", Mock(side_effect=OSError(ENOSPC, os.strerror(ENOSPC))))
+    for place in (path, store):  # none yet, and one that must grow
+        with pytest.raises(OSError, match="No space left"), opened(place, range(50)):
+            pass
+    assert store.read_bytes() == before and not path.exists()
+    assert not [*tmp_path.rglob("*partial*")]

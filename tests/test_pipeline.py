@@ -1,0 +1,113 @@
+"""The whole program as a user runs it: dvc repro, from raw data to tables."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.conftest import ROOT
+
+SMALL = (
+    ("items: 1200", "items: 80"),
+    ("users: 2000", "users: 150"),
+    ("least_items: 20 ", "least_items: 5 "),
+    ("    - lite1\n", ""),
+    ("max_epochs: 8", "max_epochs: 2"),
+    ("resamples: 1000", "resamples: 100"),
+)
+HEADS = ["average", "average_fc", "attention_cg_fc", "attention2_fc", "squeeze_fc", "squeeze_expand_fc",
+         "instance_max", "noisy_or", "logsumexp"]  # fmt: skip
+
+
+def change(project: Path, *changes: tuple[str, str]) -> None:
+    path = project / "pipeline/params.yaml"
+    text = path.read_text()
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new, 1)
+    path.write_text(text)
+
+
+def repro(project: Path) -> list[str]:
+    """Runs dvc repro and returns the stages that it ran."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    result = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=project, capture_output=True, text=True,
+                            env={**os.environ, "PATH": path})  # fmt: skip
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return [line.split("'")[1] for line in result.stdout.splitlines() if line.startswith("Running stage")]
+
+
+def start(project: Path) -> None:
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, cwd=project, check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "config", "core.analytics", "false"], cwd=project, check=True)
+
+
+def keep_heads(*kept: str) -> list[tuple[str, str]]:
+    return [(f"    - {name}\n", "") for name in HEADS if name not in kept]
+
+
+def test_the_demo_from_nothing_to_tables_and_what_a_change_runs(own_project):
+    start(own_project)
+    change(own_project, *SMALL, *keep_heads("average", "noisy_or"))
+    ran = repro(own_project)
+    assert set(ran) == {"ingest", "sets", "embed@lite0", "floor", "cost@lite0", "report",
+                        *(f"{verb}@lite0-{head}" for verb in ("train", "evaluate") for head in ("average", "noisy_or"))}  # fmt: skip
+    assert repro(own_project) == []
+    figures = json.loads((own_project / "reports/metrics/lite0/noisy_or.json").read_text())
+    for name in ("micro_f1", "macro_f1", "micro_ap", "macro_ap", "precision@10", "published_f1@20", "ceiling@5"):
+        assert figures[name]["mean"] == pytest.approx(np.mean(figures[name]["seeds"]), abs=2e-6)
+    table = (own_project / "reports/tables/quality.md").read_text()
+    assert "Simulated" in table and "| 20 | lite0 | noisy_or |" in table
+
+    change(own_project, ("    - average\n", "    - average\n    - instance_max\n"))
+    assert set(repro(own_project)) == {"train@lite0-instance_max", "evaluate@lite0-instance_max", "cost@lite0", "report"}
+    change(own_project, ("ks: [5, 10, 15, 20]", "ks: [3, 10]"))
+    assert not any(stage.startswith(("train", "embed", "sets", "ingest")) for stage in repro(own_project))
+
+
+def test_an_own_catalogue_in_tables(own_project, photos):
+    """CSV files and real photos: the source `table`."""
+    rows, bought = ["item_id,image,categories"], ["user_id,item_id,time"]
+    files = [file for kind in sorted(photos.iterdir()) if kind.is_dir() for file in sorted(kind.glob("*.jpg"))[:8]]
+    for number, file in enumerate(files):
+        (own_project / f"data/raw/{number}.jpg").write_bytes(file.read_bytes())
+        rows.append(f"{number:03d},{number}.jpg,Clothing > {file.parent.name}")
+    rows += ["lost,nowhere.jpg,Clothing > hat", "bare,,Clothing > hat"]
+    generator = np.random.default_rng(0)
+    for user in range(120):
+        picks = generator.choice(len(files), generator.integers(2, 9))
+        bought += [f"user{user},{pick:03d},{time}" for time, pick in enumerate(picks)]
+    bought += ["user0,lost,9", "user0,nothing,9"]
+    (own_project / "data/raw/items.csv").write_text("\n".join(rows))
+    (own_project / "data/raw/purchases.csv").write_text("\n".join(bought))
+    start(own_project)
+    change(own_project, ("name: demo ", "name: table "), *SMALL[2:], *keep_heads("logsumexp"))
+    repro(own_project)
+    rejects = pl.read_parquet(own_project / "data/catalogue/rejects.parquet")
+    reasons = {tuple(row) for row in rejects.iter_rows()}
+    assert ("image", "lost", "image file missing") in reasons and ("image", "bare", "no image") in reasons
+    assert ("purchase", "nothing", "unknown item") in reasons
+    assert len(pl.read_parquet(own_project / "data/catalogue/items.parquet")) == len(files) + 2
+
+
+@pytest.mark.long
+def test_the_real_photos_reach_the_bars(own_project, photos):
+    """The file that amazon_layout.py --faults makes: every stage, two backbones, all heads. Takes some ten minutes."""
+    tool = ROOT.parent / "shared/tools/amazon_layout.py"
+    if not tool.exists():
+        pytest.skip("no amazon_layout.py beside the checkout")
+    raw = own_project / "data/raw/AmazonFashion6ImgPartitioned.npy"
+    subprocess.run([sys.executable, tool, "--faults", "--images", photos, raw], check=True)
+    start(own_project)
+    change(own_project, ("name: demo ", "name: dvbpr "), ("path: data/raw ", f"path: {raw.relative_to(own_project)} "))
+    repro(own_project)
+    for backbone in ("lite0", "lite1"):
+        for head in HEADS:
+            figures = json.loads((own_project / f"reports/metrics/{backbone}/{head}.json").read_text())
+            assert figures["micro_f1"]["mean"] >= (0.85 if head in HEADS[-3:] else 0.75), (backbone, head)

@@ -1,0 +1,249 @@
+"""Purchases to sets by the published protocol, worked out by hand on small shops; sets and vectors to batches."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from pipeline import batches, catalogue, embeddings, provenance
+from pipeline.errors import StageError, StoreError
+from pipeline.heads import build_head
+from pipeline.params import SetSettings, SplitSettings
+from pipeline.sets import assign_splits, build_sets, frequent_labels, label_items, make_sets
+
+PROTOCOL = {"task": "interests", "max_images": 8, "held_out": 2, "drop_above_mean": 100.0, "lower_case": True,
+            "stop_categories": [], "least_items": 1, "new_items": 0.0}  # fmt: skip
+VECTORS, NOTHING = np.array([[n + 1, -n, n * n / 8] for n in range(7)], np.float32), [0, 0, 0]  # images', padding's
+CROWD = [f"~{number:02}" for number in range(60)]  # users enough to fill every split; each buys "plain" three times
+
+
+def settings(seed=0, validation=0.3, test=0.3, **changes):
+    return SetSettings(**PROTOCOL | changes, split=SplitSettings(seed=seed, validation=validation, test=test))
+
+
+def shop(items):
+    """{item_id: (image, labels or paths)} as a frame; "plain", image 99, is the crowd's."""
+    rows = [
+        (item_id, image, [path if isinstance(path, list) else [path] for path in labels], "")
+        for item_id, (image, labels) in {**items, "plain": (99, ["plain"])}.items()
+    ]
+    return pl.DataFrame(rows, schema=catalogue.ITEMS, orient="row")
+
+
+def bought(purchases, crowd=CROWD):
+    """(user, item, time[, split]) as a frame, with the crowd's."""
+    rows = [(*row, None)[:4] for row in [*purchases, *((user, "plain", time) for user in crowd for time in (1, 2, 3))]]
+    return pl.DataFrame(rows, schema=catalogue.PURCHASES, orient="row")
+
+
+def made(items, purchases, **changes):
+    """{user: (images, labels)} of those who are not the crowd, and the counts."""
+    chosen, frame = settings(**changes), shop(items)
+    labels = label_items(frame, chosen)
+    names = frequent_labels(labels, chosen)
+    sets, counts = build_sets(frame, bought(purchases), labels, names, chosen)
+    rows = sets.select("set_id", "images", "labels").iter_rows()
+    own = {user: (images, [names[label] for label in labels]) for user, images, labels in rows if user[0] != "~"}
+    return own, counts
+
+
+def labels_of(items, **changes):
+    return [row for row in label_items(shop(items), settings(**changes)).iter_rows() if row[0] != "plain"]
+
+
+def test_labels_are_every_category_less_the_stop_categories():
+    items = {"a": (0, [["Clothing", "Women", "Dresses"], ["Women", " Gala "]]), "b": (1, ["DRESSES", ""]), "c": (2, [])}
+    stop = ["CLOTHING", "women"]
+    assert labels_of(items, stop_categories=stop) == [("a", "dresses"), ("a", "gala"), ("b", "dresses")]
+    kept = labels_of(items, stop_categories=stop, lower_case=False)
+    assert kept == [("a", "Clothing"), ("a", "Dresses"), ("a", "Gala"), ("a", "Women"), ("b", "DRESSES")]
+    assert ("a", "Clothing") not in labels_of(items, stop_categories=["Clothing"], lower_case=False)
+
+
+def test_labels_that_too_few_items_have_are_dropped():
+    items = {"a": (0, ["hat", "hat"]), "b": (1, ["hat", "coat"]), "c": (2, ["coat"]), "d": (3, ["tie", "tie"])}
+    labels = label_items(shop(items), settings())
+    assert frequent_labels(labels, settings(least_items=2)) == ["coat", "hat"]
+    assert frequent_labels(labels, settings(least_items=1)) == ["coat", "hat", "plain", "tie"]
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"least_items": 3}, "least_items asks for 3 .*'hat', has 2"), ({"stop_categories": ["hat", "plain"]}, "none"),
+])  # fmt: skip
+def test_no_label_left_is_refused_with_what_to_change(changes, said):
+    chosen = settings(**changes)
+    labels = label_items(shop({"a": (0, ["hat"]), "b": (1, ["hat"])}), chosen)
+    with pytest.raises(StageError, match=f"^[^\n]*{said}[^\n]*params.yaml[^\n]*$"):
+        frequent_labels(labels, chosen)
+
+
+def test_a_set_is_the_first_images_by_time_and_its_labels_are_theirs_alone():
+    items = {f"i{n}": (n, [f"l{n}"]) for n in range(6)} | {"blind": (None, ["unseen"]), "other": (50, ["elsewhere"])}
+    purchases = [("u", f"i{n}", 10 - n) for n in range(6)]  # i5 was bought first
+    own, _ = made(items, [*purchases, ("u", "i5", 6), ("u", "blind", 0), ("v", "other", 1)], max_images=3)
+    assert own["u"] == ([5, 4, 3], ["l3", "l4", "l5"])  # i5 counts once; without an image: not shown, not labelled
+    assert own["v"] == ([50], ["elsewhere"])
+
+
+def test_purchases_of_one_moment_keep_the_order_of_the_catalogue():
+    purchases = [("u", f"i{n}", 7) for n in range(39, -1, -1)]
+    own, _ = made({f"i{n}": (n, ["hat"]) for n in range(40)}, purchases, max_images=20)
+    assert own["u"][0] == list(range(39, 19, -1))
+
+
+def test_items_that_share_an_image_show_it_once_and_both_are_labelled():
+    items = {"a": (4, ["hat"]), "b": (4, ["coat"]), "c": (1, ["hat"])}
+    assert made(items, [("u", item, time) for time, item in enumerate("abc")])[0]["u"] == ([4, 1], ["coat", "hat"])
+
+
+def test_users_above_twice_the_mean_are_dropped():
+    # (60 x 3 + 8 + 60) / 62 = 4 purchases on average: 8 is twice the mean and stays, 60 is above and goes.
+    purchases = [("at", "a", n) for n in range(8)] + [("above", "a", n) for n in range(60)]
+    own, counts = made({"a": (0, ["hat"])}, purchases, drop_above_mean=2.0)
+    assert list(own) == ["at"]
+    assert counts == {"users": 62, "users_above_limit": 1, "users_without_image": 0, "users_without_label": 0}
+
+
+def test_users_without_an_image_or_a_label_are_dropped_and_counted():
+    items = {"a": (0, ["hat"]), "blind": (None, ["hat"]), "rare": (2, ["tie"]), "bare": (3, []), "b": (4, ["plain"])}
+    purchases = [("kept", "a", 1), ("kept", "rare", 2), ("kept", "bare", 3), ("blind", "blind", 1), ("gone", "no", 1),
+                 ("rare", "rare", 1), ("bare", "bare", 1), ("bare", "blind", 2)]  # fmt: skip
+    own, counts = made(items, purchases, least_items=2)
+    assert own == {"kept": ([0, 2, 3], ["hat"])}
+    assert counts == {"users": 65, "users_above_limit": 0, "users_without_image": 2, "users_without_label": 2}
+
+
+def test_next_holds_out_what_the_source_holds_out():
+    items = {f"i{n}": (n, [f"l{n}"]) for n in range(6)} | {"blind": (None, ["unseen"])}
+    purchases = [("u", "i0", 0, "train"), ("u", "i1", 1, "test"), ("u", "i2", 2, "train"), ("u", "i3", 3, "validation"),
+                 ("u", "i4", 4, "train"), ("u", "i5", 5, None), ("u", "blind", 6, "test")]  # fmt: skip
+    assert made(items, purchases, task="next")[0]["u"] == ([0, 2, 4, 5], ["l1", "l3", "unseen"])
+    assert made(items, purchases, task="next", max_images=2)[0]["u"][0] == [4, 5]
+
+
+def test_next_holds_out_the_last_purchases_where_the_source_does_not_say():
+    items = {f"i{n}": (n, [f"l{n}"]) for n in range(6)}
+    purchases = [("u", f"i{n}", 10 - n) for n in range(6)] + [("v", "i0", 1), ("v", "i1", 2)]  # v has nothing earlier
+    own, counts = made(items, purchases, task="next", held_out=2, max_images=3)
+    assert own == {"u": ([4, 3, 2], ["l0", "l1"])} and counts["users_without_image"] == 1
+    own, _ = made(items, purchases, task="next", held_out=1)
+    assert own == {"u": ([5, 4, 3, 2, 1], ["l0"]), "v": ([0], ["l1"])}
+
+
+def test_a_split_is_the_users_own():
+    users, chosen = pl.Series([f"user {n}" for n in range(4000)]), settings(seed=3, validation=0.15, test=0.25)
+    whole = dict(zip(users, assign_splits(users, chosen)))
+    some = users.filter(pl.int_range(4000, eager=True) % 3 == 0).reverse()
+    assert dict(zip(some, assign_splits(some, chosen))) == {user: whole[user] for user in some}
+    shares = {split: list(whole.values()).count(split) / 4000 for split in ("train", "validation", "test")}
+    assert shares == pytest.approx({"train": 0.6, "validation": 0.15, "test": 0.25}, abs=0.02)
+    other = assign_splits(users, settings(seed=4, validation=0.15, test=0.25))
+    assert 0.4 < np.mean([split == whole[user] for user, split in zip(users, other)]) < 0.5  # by chance 0.445
+
+
+def test_splits_are_the_same_on_every_machine():
+    splits = ["train", "validation", "validation", "train", "test", "validation", "train", "validation"]
+    assert assign_splits(pl.Series(list("abcdefgh")), settings()).to_list() == splits
+
+
+@pytest.mark.parametrize(("crowd", "said"), [(CROWD[:2], "change sets.split"), ([], "no set is left")])
+def test_an_empty_split_is_refused_with_what_to_change(crowd, said):
+    with pytest.raises(StageError, match=f"^[^\n]*{said}[^\n]*$"):
+        build_sets(shop({}), bought([], crowd), label_items(shop({}), settings()), ["plain"], settings())
+
+
+def test_new_items_are_shown_by_no_training_set_and_old_ones_by_no_other():
+    frame = shop({f"i{n}": (n, ["hat"]) for n in range(40)})
+    purchases = bought([(user, f"i{n}", n) for user in CROWD for n in range(40)])
+    chosen = settings(new_items=0.2, max_images=50)
+    sets, _ = build_sets(frame, purchases, label_items(frame, chosen), ["hat"], chosen)
+    shown = dict(sets.group_by("split").agg(pl.col("images").explode()).iter_rows())
+    train, validation, test = (set(shown[split]) - {99} for split in ("train", "validation", "test"))
+    assert validation == test and not train & test
+    assert train | test == set(range(40)) and 3 <= len(test) <= 15
+
+
+def test_the_stage_writes_sets_labels_and_a_description(tmp_path):
+    folder, photos = tmp_path / "catalogue", [f"photo {number}".encode() for number in range(3)]
+    with catalogue.write_images(folder / "images.h5") as writer:
+        for photo in photos:
+            writer.append(photo, provenance.digest(photo))
+    items = [("a", 0, [["Hats"]], ""), ("b", 1, [["Hats", "Coats"]], ""), ("c", None, [["Hats"]], ""), ("d", 2, [], "")]
+    rows = [(user, item, time, None) for user in CROWD for time, item in enumerate("abc")] + [("~99", "d", 1, None)]
+    rejects = [("image", "c", "truncated"), ("image", "x", "truncated"), ("item", "", "no item_id")]
+    for name, content in (("items", items), ("purchases", rows), ("rejects", rejects)):
+        frame = pl.DataFrame(content, schema=catalogue.TABLES[name], orient="row")
+        catalogue.write_table(folder / f"{name}.parquet", frame)
+    paths = tmp_path / "sets.parquet", tmp_path / "labels.json", tmp_path / "data.json"
+    make_sets(folder, *paths, "demo", settings())
+    sets = pl.read_parquet(paths[0])
+    assert dict(sets.schema) == catalogue.SETS and sets["set_id"].to_list() == CROWD
+    assert sets["images"].to_list() == sets["labels"].to_list() == [[0, 1]] * 60
+    digest = provenance.digest(b"".join(map(provenance.digest, photos))).hex()
+    assert json.loads(paths[1].read_text()) == {"labels": ["coats", "hats"], "images_digest": digest}
+    said = json.loads(paths[2].read_text())
+    sizes = dict(sets["split"].value_counts().iter_rows())
+    assert said == {
+        "source": "demo", "simulated": True, "items": 4, "items_with_image": 3, "distinct_images": 3, "purchases": 181,
+        "users": 61, "users_above_limit": 0, "users_without_image": 0, "users_without_label": 1,
+        "sets": {split: {"sets": sizes[split], "images_a_set": 2.0, "labels_a_set": 2.0,
+                         "share_of_images_in_training": 1.0} for split in ("train", "validation", "test")},
+        "labels": 2, "sets_a_label": {"coats": 60, "hats": 60},
+        "rejects": {"image: truncated": 2, "item: no item_id": 1},
+    }  # fmt: skip
+    make_sets(folder, *paths, "table", settings())
+    assert json.loads(paths[2].read_text())["simulated"] is False
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Reads a split of a few sets whose image 5 is unreadable and whose image 6 is still pending."""
+    digests = np.stack([np.frombuffer(provenance.digest(bytes([n])), np.uint8) for n in range(7)])
+    with embeddings.open_for_writing(tmp_path / "net.h5", {"width": 3}, 1, digests) as writer:
+        writer.write(np.arange(5), VECTORS[:5])
+        writer.write_unreadable(np.array([5]))
+    rows = [("a", [4, 1], [0], "train"), ("b", [0, 5, 1, 2], [1, 2], "train"), ("c", [5], [0], "train"),
+            ("d", [3, 0], [2], "validation"), ("e", [3, 6], [0], "test")]  # fmt: skip
+
+    def read(split, rows=rows, digests=digests):
+        catalogue.write_table(tmp_path / "sets.parquet", pl.DataFrame(rows, schema=catalogue.SETS, orient="row"))
+        catalogue.write_labels(tmp_path / "labels.json", ["x", "y", "z"], provenance.digest_images(digests))
+        store = embeddings.Embeddings(tmp_path / "net.h5")
+        return batches.load(tmp_path / "sets.parquet", tmp_path / "labels.json", store, split)
+
+    return read
+
+
+def test_a_split_is_its_own_sets_with_the_vectors_of_their_images(load):
+    train, validation, v = load("train"), load("validation"), VECTORS.tolist()
+    assert train.set_ids == ["a", "b"]  # c had one image, which cannot be read; b goes on without it
+    whole = train.batch(slice(None))
+    assert whole.x.tolist() == [[v[4], v[1], NOTHING], [v[0], v[1], v[2]]]
+    assert whole.mask.tolist() == [[True, True, False], [True, True, True]]
+    assert whole.y.tolist() == [[1, 0, 0], [0, 1, 1]] == train.truth().tolist()
+    assert torch.equal(torch.cat([batch.x for batch in train.batches(1, torch.tensor([1, 0]))]), whole.x.flip(0))
+    assert validation.set_ids == ["d"] and validation.vectors.tolist() == [v[0], v[3], NOTHING]  # and nothing else
+
+
+def test_vectors_are_measured_once_an_image_and_standardised_but_for_padding(load, monkeypatch):
+    train, head, distinct = load("train"), build_head("average_fc", 3, 3), VECTORS[[0, 1, 2, 4]]
+    mean, std = train.moments()
+    np.testing.assert_allclose([mean.numpy(), std.numpy()], [distinct.mean(0), distinct.std(0)], rtol=1e-6)
+    standard = train.standardised(mean, std).batch(slice(None))
+    np.testing.assert_allclose(standard.x[1], (VECTORS[:3] - distinct.mean(0)) / distinct.std(0), rtol=1e-5)
+    assert standard.x[0, 2].tolist() == NOTHING
+    wanted = torch.sigmoid(head(standard.x, standard.mask)).detach().numpy()
+    head.standardise(mean, std)
+    monkeypatch.setattr(batches, "SCORING_BATCH", 1)
+    np.testing.assert_allclose(batches.scores(head, train), wanted, rtol=1e-5)
+
+
+def test_what_does_not_fit_the_sets_is_refused(load):
+    with pytest.raises(StoreError, match="unfinished: run visagg embed net"):
+        load("test")
+    with pytest.raises(StoreError, match="other images than the sets: run visagg embed net"):
+        load("train", digests=np.zeros((7, 16), np.uint8))
+    with pytest.raises(StageError, match="no set of the test split has a readable image"):
+        load("test", rows=[("e", [5], [0], "test"), ("a", [1], [0], "train")])
