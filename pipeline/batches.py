@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline import catalogue
-from pipeline.embeddings import UNREADABLE, Embeddings
+from pipeline.embeddings import Embeddings
 from pipeline.errors import StageError, StoreError
 from pipeline.heads.classifier import SetClassifier
 
@@ -88,7 +88,7 @@ def load(sets_path: Path, labels_path: Path, store: Embeddings, split: str) -> S
         raise StoreError(f"{store.path} holds other images than the sets: run visagg embed {store.path.stem} again")
     sets = catalogue.read_table(sets_path).filter(pl.col("split") == split)
     long = sets.select("set_id", "images").explode("images")
-    unreadable = pl.Series(np.flatnonzero(store.status == UNREADABLE), dtype=pl.UInt32)
+    unreadable = pl.Series(store.unreadable(), dtype=pl.UInt32)
     long = long.filter(~pl.col("images").is_in(unreadable.implode()))
     sets = sets.drop("images").join(long.group_by("set_id", maintain_order=True).agg("images"), on="set_id",
                                     maintain_order="left")  # fmt: skip

@@ -52,9 +52,14 @@ def sets(path: Path) -> None:
 
 @cli.command()
 @click.argument("backbones", nargs=-1, required=True)
+@click.option("--rebuild", is_flag=True, help="Begin anew, whatever the stores hold.")
 @click.pass_obj
-def embed(path: Path, backbones: tuple[str, ...]) -> None:
-    """Images through backbones, once: cache/embeddings/BACKBONE.h5."""
+def embed(path: Path, backbones: tuple[str, ...], rebuild: bool) -> None:
+    """Images through backbones, once: cache/embeddings/BACKBONE.h5.
+
+    What a store holds is not done again: after an interruption the same command goes on, and when the catalogue has
+    changed only images that are new to it are embedded.
+    """
     settings = params.load(path)
     chosen = {alias: settings.backbone(alias) for alias in backbones}
     from pipeline.backbones import load_backbone
@@ -65,7 +70,7 @@ def embed(path: Path, backbones: tuple[str, ...]) -> None:
     threads = settings.embed.threads or os.cpu_count() or 1
     for alias, backbone in chosen.items():
         loaded = load_backbone(backbone.model, backbone.weights)
-        embed(images, loaded, layout.store(alias), settings.embed.engine, settings.embed.batch_size, threads)
+        embed(images, loaded, layout.store(alias), settings.embed.engine, settings.embed.batch_size, threads, rebuild)
 
 
 @cli.command()
@@ -139,6 +144,52 @@ def heads(dim: int, classes: int, as_json: bool) -> None:
         return
     for row in rows:
         click.echo(f"{row['name']:20s} {row['parameters']:>12,}")
+
+
+@cli.group()
+def cache() -> None:
+    """Looks after the embedding stores."""
+
+
+@cache.command("ls")
+def list_stores() -> None:
+    """Shows each store: what made it, its rows by status, its size."""
+    from pipeline.cache import describe
+
+    for store in sorted(layout.STORES.glob("*.h5")):
+        click.echo("  ".join(f"{name} {value}" for name, value in describe(store).items()))
+
+
+@cache.command()
+@click.argument("backbones", nargs=-1, required=True)
+@click.option("--sample", type=click.IntRange(0), default=0, help="Embed this many images anew and compare.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the sample.")
+@click.option("--repair", is_flag=True, help="Make faulty rows pending: the next embed does them again.")
+@click.pass_obj
+def verify(path: Path, backbones: tuple[str, ...], sample: int, seed: int, repair: bool) -> None:
+    """Checks finished rows against their checksums and images; names the faulty ones. Exits with 1 if there are any."""
+    settings = params.load(path)
+    chosen = {alias: settings.backbone(alias) for alias in backbones}
+    from pipeline import cache
+    from pipeline.backbones import load_backbone
+    from pipeline.catalogue import Images
+    from pipeline.embeddings import Embeddings
+
+    images, items = Images(layout.CATALOGUE / "images.h5"), layout.CATALOGUE / "items.parquet"
+    found = 0
+    for alias, backbone in chosen.items():
+        store = Embeddings(layout.store(alias))
+        faults = cache.verify(store, images, items)
+        if sample:
+            loaded = load_backbone(backbone.model, backbone.weights)
+            faults += cache.verify_sample(store, images, items, loaded, settings.embed.engine, sample, seed)
+        for fault in faults:
+            click.echo(f"{alias} row {fault.row} (items {', '.join(fault.item_ids) or 'unknown'}): {fault.reason}")
+        if repair and faults:
+            cache.repair(layout.store(alias), faults)
+        found += len(faults)
+    click.echo(f"{found} faulty rows{' made pending: run visagg embed' if repair and found else ''}")
+    sys.exit(1 if found and not repair else 0)
 
 
 def _require_pair(path: Path, backbone: str, head: str) -> params.Params:

@@ -5,7 +5,7 @@
 | embedding | float16 [n, d] | the vectors |
 | status | uint8 [n] | 0 pending, 1 done, 2 unreadable |
 | digest | uint8 [n, 16] | digest of the image that the row belongs to |
-| crc | uint32 [n] | CRC-32 of the row's digest, then its vector: a flipped byte, and a swapped row, show |
+| crc | uint32 [n] | CRC-32 of the row's digest, then its vector, or UNREADABLE_MARK: a flipped byte or swapped row shows |
 
 Attribute `identity` (JSON) says what made the vectors. Every dataset is contiguous and allocated at creation, so a
 batch is written in place, at offsets that HDF5 gave once: vectors and checksums, then a sync, then their status. A row
@@ -32,7 +32,9 @@ from pipeline.errors import StoreError
 from pipeline.files import reserve, write_aside
 
 PENDING, DONE, UNREADABLE = 0, 1, 2
+UNREADABLE_MARK = b"unreadable"  # stands for the vector in such a row's checksum, so that a flipped status shows too
 DATASETS = ("embedding", "status", "digest", "crc")
+BLOCK = 4096  # rows copied or checked at a time
 BYTES_BESIDE = 1 + 16 + 4  # a row's status, digest and crc
 HDF5_SLACK = 1 << 16  # room for HDF5's own records
 
@@ -94,16 +96,40 @@ class Embeddings:
         if (self.status[rows] != DONE).any():
             raise StoreError(f"{self.path} is unfinished: run visagg embed {self.path.stem}, or dvc repro")
         vectors = self._vectors[rows]
-        damaged = rows[checksums(vectors, self.digests[rows]) != self._crc[rows]]
-        if len(damaged):
-            raise StoreError(f"{self.path}: {len(damaged)} rows are damaged, the first is {damaged[0]}: "
-                             "delete the file and run visagg embed again")  # fmt: skip
+        self._require(rows, checksums(vectors, self.digests[rows]) == self._crc[rows])
         return vectors
 
+    def peek(self, row: int) -> np.ndarray:
+        """A row's vector as it stands, float16 [d], unchecked: for those who look for damage."""
+        return self._vectors[row]
+
+    def unreadable(self) -> np.ndarray:
+        """Rows of images that could not be read, int64, ascending.
+
+        Raises:
+            StoreError: when such a row is damaged: its image may well have a vector.
+        """
+        rows = np.flatnonzero(self.status == UNREADABLE)
+        self._require(rows, self.intact(rows))
+        return rows
+
     def intact(self, rows: np.ndarray) -> np.ndarray:
-        """Which of some rows are done and agree with their checksum: bool [m]."""
-        good = checksums(self._vectors[rows], self.digests[rows]) == self._crc[rows]
-        return good & (self.status[rows] == DONE)
+        """Which of some rows agree with their checksum, as done or as unreadable: bool [m]. Pending ones do not."""
+        digests, status = self.digests[rows], self.status[rows]
+        done = (status == DONE) & (checksums(self._vectors[rows], digests) == self._crc[rows])
+        return done | (status == UNREADABLE) & (marks(digests) == self._crc[rows])
+
+    def damaged(self) -> np.ndarray:
+        """Rows that are neither pending nor intact, int64, ascending; reads the whole store, a block at a time."""
+        rows = np.flatnonzero(self.status != PENDING)
+        blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
+        return np.concatenate([rows[:0], *(block[~self.intact(block)] for block in blocks)])
+
+    def _require(self, rows: np.ndarray, good: np.ndarray) -> None:
+        if not good.all():
+            bad = rows[~good]
+            raise StoreError(f"{self.path}: {len(bad)} rows are damaged, the first is {bad[0]}: run visagg cache verify "
+                             f"{self.path.stem} --repair, then visagg embed {self.path.stem}")  # fmt: skip
 
 
 class EmbeddingWriter:
@@ -146,7 +172,16 @@ class EmbeddingWriter:
 
     def write_unreadable(self, rows: np.ndarray) -> None:
         """Marks rows whose image cannot be read; they get no vector."""
+        crc = marks(self._digests[rows])
+        for start, stop in _runs(rows):
+            self._put("crc", rows[start], crc[start:stop])
+        os.fdatasync(self._file)
         self._mark(rows, UNREADABLE)
+
+    def reopen(self, rows: np.ndarray) -> None:
+        """Makes rows pending again, whatever they hold."""
+        self._mark(rows, PENDING)
+        os.fdatasync(self._file)
 
     def close(self) -> None:
         os.fdatasync(self._file)
@@ -167,7 +202,9 @@ class EmbeddingWriter:
 
 
 @contextmanager
-def open_for_writing(path: Path, identity: dict, parameters: int, digests: np.ndarray) -> Iterator[EmbeddingWriter]:
+def open_for_writing(
+    path: Path, identity: dict, parameters: int, digests: np.ndarray, rebuild: bool = False
+) -> Iterator[EmbeddingWriter]:
     """Opens a store for a catalogue's images, making it or carrying it over first where needed.
 
     A store of the same identity and other images is replaced by one for these images: vectors of images that are in
@@ -178,25 +215,43 @@ def open_for_writing(path: Path, identity: dict, parameters: int, digests: np.nd
         identity: what will make the vectors; "width" among its fields.
         parameters: how many parameters the backbone has; for people, no part of the identity.
         digests: uint8 [n, 16], the catalogue's images in their order.
+        rebuild: whether a store that is there is replaced by an empty one, whatever it is.
 
     Raises:
-        StoreError: when another process holds the store, or it has another identity.
+        StoreError: when another process holds the store, it is damaged, or it has another identity.
     """
     with _lock(path):
-        if not path.exists():
+        if rebuild or not path.exists():
             _create(path, identity, parameters, digests, None)
         else:
             store = Embeddings(path)
             if lines := provenance.differences(store.identity, identity):
                 raise StoreError(f"{path} was made otherwise ({'; '.join(lines)}): "
-                                 f"delete it, or give the new backbone another alias")  # fmt: skip
+                                 f"embed with --rebuild to replace it, or give the new backbone another alias")  # fmt: skip
             if not np.array_equal(store.digests, digests):
                 _create(path, identity, parameters, digests, store)
-        writer = EmbeddingWriter(path)
-        try:
+        with _opened(path) as writer:
             yield writer
-        finally:
-            writer.close()
+
+
+@contextmanager
+def open_for_repair(path: Path) -> Iterator[EmbeddingWriter]:
+    """Opens a store as it is, to make rows pending again.
+
+    Raises:
+        StoreError: when another process holds the store, or it is missing or damaged as a whole.
+    """
+    with _lock(path), _opened(path) as writer:
+        yield writer
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[EmbeddingWriter]:
+    writer = EmbeddingWriter(path)
+    try:
+        yield writer
+    finally:
+        writer.close()
 
 
 def checksums(vectors: np.ndarray, digests: np.ndarray) -> np.ndarray:
@@ -211,6 +266,11 @@ def checksums(vectors: np.ndarray, digests: np.ndarray) -> np.ndarray:
     """
     rows = np.hstack([digests, np.ascontiguousarray(vectors).view(np.uint8)])
     return np.fromiter((zlib.crc32(row) for row in rows), np.uint32, len(rows))
+
+
+def marks(digests: np.ndarray) -> np.ndarray:
+    """What stands for the checksum of unreadable rows: uint8 [m, 16] to uint32 [m]."""
+    return np.fromiter((zlib.crc32(digest.tobytes() + UNREADABLE_MARK) for digest in digests), np.uint32, len(digests))
 
 
 def _create(path: Path, identity: dict, parameters: int, digests: np.ndarray, old: Embeddings | None) -> None:
@@ -244,18 +304,16 @@ def _allocate(file: h5py.File, name: str, shape: tuple[int, ...], dtype: type) -
 
 
 def _carry_over(old: Embeddings, path: Path) -> None:
-    """Copies intact vectors of an older store into a new one, by the digest of their image."""
-    writer = EmbeddingWriter(path)
+    """Copies intact rows of an older store into a new one, by the digest of their image."""
     known = {digest.tobytes(): row for row, digest in enumerate(old.digests)}
-    pairs = [(row, known[key]) for row, key in enumerate(map(bytes, writer._digests)) if key in known]
-    try:
-        for start in range(0, len(pairs), 4096):
-            to, source = np.array(pairs[start : start + 4096]).T
+    with _opened(path) as writer:
+        pairs = [(row, known[key]) for row, key in enumerate(map(bytes, writer._digests)) if key in known]
+        for start in range(0, len(pairs), BLOCK):
+            to, source = np.array(pairs[start : start + BLOCK]).T
             good = old.intact(source)
-            if good.any():
-                writer.write(to[good], old.read(source[good]))
-    finally:
-        writer.close()
+            done, unreadable = (good & (old.status[source] == status) for status in (DONE, UNREADABLE))
+            writer.write(to[done], old.read(source[done]))
+            writer.write_unreadable(to[unreadable])
 
 
 def _runs(rows: np.ndarray) -> Iterator[tuple[int, int]]:

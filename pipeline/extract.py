@@ -19,7 +19,15 @@ from pipeline.progress import Progress
 AHEAD = 2  # batches decoded before their turn
 
 
-def embed(images: Images, backbone: Backbone, store_path: Path, engine: str, batch_size: int, threads: int) -> None:
+def embed(
+    images: Images,
+    backbone: Backbone,
+    store_path: Path,
+    engine: str,
+    batch_size: int,
+    threads: int,
+    rebuild: bool = False,
+) -> None:
     """Brings a store up to date with a catalogue; what it holds already is not done again.
 
     Args:
@@ -29,12 +37,14 @@ def embed(images: Images, backbone: Backbone, store_path: Path, engine: str, bat
         engine: the runtime, "auto" or one of engines.ENGINES.
         batch_size: images a batch; no part of the result.
         threads: how many images are decoded at a time.
+        rebuild: whether to begin anew, whatever the store holds.
 
     Raises:
         StoreError: when the store is another backbone's, or another process holds it.
         StageError: when no image can be read.
     """
-    with embeddings.open_for_writing(store_path, backbone.identity, backbone.parameters, images.digests) as store:
+    maker = (backbone.identity, backbone.parameters, images.digests)
+    with embeddings.open_for_writing(store_path, *maker, rebuild=rebuild) as store:
         if len(pending := store.pending()):
             _embed_pending(images, backbone, store, pending, open_engine(engine, backbone, batch_size), threads)
         if not store.count(embeddings.DONE):

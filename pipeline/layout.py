@@ -8,6 +8,8 @@ CATALOGUE = Path("data/catalogue")
 SETS = Path("data/sets.parquet")
 LABELS = Path("data/labels.json")
 
+STORES = Path("cache/embeddings")
+
 REPORTS = Path("reports")
 DATA_REPORT = REPORTS / "data.json"
 POPULARITY = REPORTS / "metrics/popularity.json"
@@ -16,7 +18,7 @@ TABLES = REPORTS / "tables"
 
 def store(backbone: str) -> Path:
     """A backbone's embedding store."""
-    return Path("cache/embeddings") / f"{backbone}.h5"
+    return STORES / f"{backbone}.h5"
 
 
 def head(backbone: str, name: str) -> Path:

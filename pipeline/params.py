@@ -2,7 +2,7 @@
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 from ruamel.yaml import YAML, YAMLError
@@ -10,12 +10,13 @@ from ruamel.yaml import YAML, YAMLError
 from pipeline.errors import SettingsError
 from pipeline.heads.presets import HeadSpec, resolve
 
+Seed = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Alias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]  # no dot: DVC reads one as a path into the settings
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class SourceSettings(Section):
@@ -35,7 +36,7 @@ class DemoSettings(Section):
 
     items: PositiveInt
     users: PositiveInt
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
 
 
 class SplitSettings(Section):
@@ -44,6 +45,12 @@ class SplitSettings(Section):
     seed: int
     validation: Share
     test: Share
+
+    @model_validator(mode="after")
+    def _something_is_left_to_train_on(self) -> "SplitSettings":
+        if self.validation + self.test >= 1:
+            raise SettingsError("sets.split: validation and test leave nothing to train on")
+        return self
 
 
 class SetSettings(Section):
@@ -114,7 +121,7 @@ class TrainSettings(Section):
         weight_decay: of AdamW.
     """
 
-    seeds: Annotated[list[int], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
     learning_rates: Annotated[list[PositiveFloat], Field(min_length=1)]
     batch_size: PositiveInt
     max_epochs: PositiveInt
@@ -157,6 +164,19 @@ class Params(Section):
             self.head(alias)
         return self
 
+    @model_validator(mode="after")
+    def _nothing_is_listed_twice(self) -> "Params":
+        for name, values in (
+            ("compare.backbones", self.compare.backbones),
+            ("compare.heads", self.compare.heads),
+            ("train.seeds", self.train.seeds),
+            ("train.learning_rates", self.train.learning_rates),
+            ("evaluate.ks", self.evaluate.ks),
+        ):
+            if len(set(values)) < len(values):
+                raise SettingsError(f"{name} lists something twice: {values}")
+        return self
+
     def backbone(self, alias: str) -> BackboneSettings:
         """A backbone by its alias.
 
@@ -173,7 +193,10 @@ class Params(Section):
             SettingsError: when it is not declared, or not a head.
         """
         self.require("heads", alias)
-        return resolve(self.heads[alias])
+        try:
+            return resolve(self.heads[alias])
+        except SettingsError as error:
+            raise SettingsError(f"heads.{alias}: {error}") from None
 
     def require(self, kind: str, alias: str) -> None:
         """Raises SettingsError unless an alias is declared under `kind` ("backbones" or "heads")."""
@@ -193,7 +216,9 @@ def load(path: Path) -> Params:
         content = YAML(typ="safe").load(path)  # YAML 1.2, as DVC reads it: 1e-3 is a number
     except FileNotFoundError:
         raise SettingsError(f"{path} is missing: run from the repository's root, or give --params") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+    except (YAMLError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path} is not YAML: {' '.join(str(error).split())[:200]}") from None
     try:
         return Params.model_validate(content)
@@ -205,22 +230,25 @@ def load(path: Path) -> Params:
 
 def _describe(error: ValidationError) -> str:
     first = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")  # a misspelt key is missing too
-    key = ".".join(map(str, first["loc"])) or "the file"
+    *section, name = map(str, first["loc"] or ["the file"])
+    key = " ".join(".".join([*section, name]).split())
     if first["type"] == "extra_forbidden":
-        return f"unknown key {key}{_nearest(key.rpartition('.')[2], _keys(Params))}"
+        return f"unknown key {key}{_nearest(name, _keys(section))}"
     if first["type"] == "missing":
         return f"{key} is missing"
-    return f"{key}: {first['msg'].lower()}, not {first['input']!r}"
+    return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}, not {first['input']!r}"
 
 
-def _keys(section: type[BaseModel]) -> list[str]:
-    """All keys of a section and of those below it."""
-    keys = []
-    for name, field in section.model_fields.items():
-        keys.append(name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += _keys(field.annotation)
-    return keys
+def _keys(section: list[str]) -> list[str]:
+    """The keys that a section knows, by the names that lead to it."""
+    model: type[BaseModel] = Params
+    for name in section:
+        field = model.model_fields.get(name)
+        if field is None:
+            continue  # an alias
+        kinds = [field.annotation, *get_args(field.annotation)]
+        model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
+    return list(model.model_fields)
 
 
 def _nearest(name: str, known: list[str] | dict) -> str:

@@ -7,7 +7,7 @@ categories of the held-out ones.
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
@@ -135,7 +135,7 @@ def _share(text: str) -> float:
 
 def _interests(rows: pl.DataFrame, items: pl.DataFrame, settings: "SetSettings") -> tuple[pl.DataFrame, pl.DataFrame]:
     """The first items with an image of each user: what is shown, and what is labelled, are the same."""
-    shown = _with_images(rows, items).group_by("user_id", maintain_order=True).head(settings.max_images)
+    shown = _with_images(rows, items, keep="first").group_by("user_id", maintain_order=True).head(settings.max_images)
     return shown, shown.select("user_id", "item_id")
 
 
@@ -148,16 +148,16 @@ def _next(rows: pl.DataFrame, items: pl.DataFrame, settings: "SetSettings") -> t
     divided = pl.col("split").is_not_null().any().over("user_id")
     held = pl.when(divided).then(pl.col("split") != "train").otherwise(left <= settings.held_out).fill_null(False)
     rows = rows.with_columns(held.alias("held"))
-    earlier = _with_images(rows.filter(~pl.col("held")), items)
+    earlier = _with_images(rows.filter(~pl.col("held")), items, keep="last")
     shown = earlier.group_by("user_id", maintain_order=True).tail(settings.max_images)
     return shown, rows.filter("held").select("user_id", "item_id")
 
 
-def _with_images(rows: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
-    """Rows whose item has an image; an item bought twice counts once."""
+def _with_images(rows: pl.DataFrame, items: pl.DataFrame, keep: Literal["first", "last"]) -> pl.DataFrame:
+    """Rows whose item has an image; an item bought twice counts once, when it was bought first or last."""
     pictured = items.filter(pl.col("image").is_not_null()).select("item_id", "image")
     return rows.join(pictured, on="item_id", maintain_order="left").unique(
-        ["user_id", "item_id"], keep="first", maintain_order=True
+        ["user_id", "item_id"], keep=keep, maintain_order=True
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.sources.demo import ROOT, Demo
-from pipeline.sources.garments import KINDS, draw
+from pipeline.sources.drawing.garments import KINDS, draw
 
 
 def pixels(encoded):

@@ -72,7 +72,7 @@ def test_the_order_of_images_does_not_matter(head, sets):
     close(shares, importance[:, order])
 
 
-@pytest.mark.parametrize("garbage", [0.0, 1e4, -1e4])
+@pytest.mark.parametrize("garbage", [0.0, 1e4, float("nan"), float("inf")])
 def test_padding_does_not_matter(head, sets, garbage):
     x, mask = sets
     logits, importance = answers(head, x, mask)
@@ -246,3 +246,14 @@ def test_extreme_scores_stay_finite(pool):
     logits.sum().backward()
     assert z.grad.isfinite().all() and not z.grad[~mask].any()
     assert (z.grad.sum(1)[:3] > 0.9).all()  # what is surely absent can still be learnt, and so can what is present
+
+
+@pytest.mark.parametrize("logit", [-12.0, -20.0, -90.0, -500.0])
+def test_noisy_or_has_no_lowest_score(logit):
+    """Where softplus underflows, the answer, its gradient and the shares are still those of the formula."""
+    z = torch.full((1, 4, 2), logit, requires_grad=True)
+    answer, share = SCORE_POOLS["noisy_or"](z, torch.tensor([[True, True, True, False]]))
+    answer.sum().backward()
+    assert torch.allclose(answer, torch.full((1, 2), logit + math.log(3)), atol=1e-4)
+    assert torch.allclose(z.grad[0, :, 0], torch.tensor([1 / 3, 1 / 3, 1 / 3, 0]), atol=1e-4)
+    assert torch.allclose(share.sum(1), torch.ones(1, 2))

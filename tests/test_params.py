@@ -84,18 +84,26 @@ def test_the_shipped_settings_load_as_they_are_written():
     ("heads.mine", {"pool": "mean", "hiden": 3}, "}: hiden: "),
     ("heads.mine", {"pool": "mean", "project": True}, "project needs a pool that squeezes"),
     ("heads.mine", 5, "heads.mine"),
+    ("heads.mine", "averag", "heads.mine: unknown head 'averag'"),
+    ("sets.seeds", [1], "unknown key sets.seeds"),
+    ("backbones.lite0.weigths", "x", "did you mean weights?"),
+    ("train.positive_weight", float("inf"), "train.positive_weight: "),
+    ("train.seeds", [-1], "train.seeds.0: "),
+    ("train.seeds", [1, 1], "train.seeds lists something twice"),
+    ("compare.heads", ["average", "average"], "compare.heads lists something twice"),
+    ("sets.split", {"seed": 0, "validation": 0.5, "test": 0.5}, "leave nothing to train on"),
 ])  # fmt: skip
 def test_what_means_nothing_is_refused_by_its_name(tmp_path, keys, value, said):
     assert said in refusal(written(tmp_path / "params.yaml", [(keys.split("."), value)]))
 
 
 @pytest.mark.parametrize("kind", ["backbones", "heads"])
-@pytest.mark.parametrize("alias", ["v1.5", "a/b", "", "a b"])
+@pytest.mark.parametrize("alias", ["v1.5", "a/b", "", "a b", "a\nb"])
 def test_an_alias_is_a_name_that_dvc_and_folders_can_hold(tmp_path, kind, alias):
     value = {"backbones": {"model": "m", "weights": "hub"}, "heads": "average"}[kind]
     assert load(written(tmp_path / "good.yaml", [((kind, "V1-5_b"), value)])).require(kind, "V1-5_b") is None
     line = refusal(written(tmp_path / "params.yaml", [((kind, alias), value)]))
-    assert f"{kind}." in line and repr(alias) in line
+    assert f"{kind}." in line and repr(alias) in line and "A-Za-z" in line
 
 
 @pytest.mark.parametrize(("content", "said"), [
@@ -107,11 +115,17 @@ def test_an_alias_is_a_name_that_dvc_and_folders_can_hold(tmp_path, kind, alias)
     (b"# nothing but a remark\n", "the file: "),
     (b"- source\n- demo\n", "the file: "),
     (b"42\n", "the file: "),
+    (b"x: 2023-99-99\n", "is not YAML"),
+    (b"[" * 5000, "is not YAML"),
 ])  # fmt: skip
 def test_a_file_of_another_kind_is_refused(tmp_path, content, said):
     path = tmp_path / "params.yaml"
     path.write_bytes(content)
     assert said in refusal(path)
+
+
+def test_a_folder_is_refused(tmp_path):
+    assert "cannot be read" in refusal(tmp_path)
 
 
 def test_a_missing_file_is_refused_with_what_to_do(tmp_path):

@@ -18,7 +18,7 @@ LAYERS = [
     {"heads", "metrics", "statistics", "provenance"},
     {"catalogue", "sources", "images", "backbones", "engines", "embeddings", "runs", "params"},
     {"sets", "batches", "summary"},
-    {"ingest", "extract", "train", "evaluate", "floor", "bench", "report"},
+    {"ingest", "extract", "cache", "train", "evaluate", "floor", "bench", "report"},
     {"cli"},
     {"__main__"},
 ]

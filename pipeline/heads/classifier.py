@@ -33,15 +33,15 @@ class SetClassifier(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """float32 [b, s, d], bool [b, s] (True: an image) to logits float32 [b, c]."""
-        return self.logits((x - self.mean) / self.std, mask)
+        return self.logits(self._standardised(x, mask), mask)
 
     def logits(self, x: Tensor, mask: Tensor) -> Tensor:
-        """As forward, for vectors that are standardised already: training does that once, not at every step."""
+        """As forward, for vectors that are standardised already, zeros at padding: training does that only once."""
         return self._pool(x, mask)[0]
 
     def importance(self, x: Tensor, mask: Tensor) -> Tensor:
         """How much each image counted: float32 [b, s], which sums to 1 over a set's images; 0 at padding."""
-        return self._pool((x - self.mean) / self.std, mask)[1]
+        return self._pool(self._standardised(x, mask), mask)[1]
 
     def standardise(self, mean: Tensor, std: Tensor) -> None:
         """Sets the training images' mean and standard deviation, float [d] each."""
@@ -51,6 +51,10 @@ class SetClassifier(nn.Module):
     def parameter_count(self) -> int:
         """Trained numbers; the two standardisation vectors are measured, not trained, and not counted."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+    def _standardised(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Standardised vectors, and zeros at padding: a weight of 0 would not stop a NaN there."""
+        return ((x - self.mean) / self.std).masked_fill(~mask.unsqueeze(-1), 0.0)
 
     @abstractmethod
     def _pool(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

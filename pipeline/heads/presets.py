@@ -3,7 +3,7 @@
 import difflib
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, model_validator
 
 from pipeline.errors import SettingsError
 
@@ -32,6 +32,12 @@ class HeadSpec(BaseModel):
     gate: Literal["none", "context"] = "none"
     gate_activation: Literal["sigmoid", "tanh"] = "sigmoid"
     hidden: PositiveInt | None = 256
+
+    @model_validator(mode="after")
+    def _only_what_squeezes_can_project(self) -> "HeadSpec":
+        if self.project and not self.pool.startswith("squeeze"):
+            raise ValueError("project needs a pool that squeezes (squeeze_attention, squeeze_expand)")
+        return self
 
 
 PRESETS = {
@@ -62,10 +68,8 @@ def resolve(spec: str | dict | HeadSpec) -> HeadSpec:
                                 f"(presets: {', '.join(PRESETS)})")  # fmt: skip
         return PRESETS[spec]
     try:
-        made = HeadSpec.model_validate(spec)
+        return HeadSpec.model_validate(spec)
     except ValidationError as error:
         first = error.errors()[0]
-        raise SettingsError(f"head {spec}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    if made.project and not made.pool.startswith("squeeze"):
-        raise SettingsError(f"head {spec}: project needs a pool that squeezes (squeeze_attention, squeeze_expand)")
-    return made
+        place = "".join(f"{key}: " for key in first["loc"])
+        raise SettingsError(f"head {spec}: {place}{first['msg'].removeprefix('Value error, ')}") from None

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 EMPTY_LOGIT = -30.0  # a probability of 1e-13, finite in every type
+SMALL = -16.0  # exp of it, squared, is below the resolution of float32
 
 ScorePool = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -33,12 +34,15 @@ def logsumexp(z: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 def noisy_or(z: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """P = 1 - prod (1 - p(m)) with p = sigmoid(z), as a logit; an image's share is its part in -log(1 - P).
 
-    With t = -log(1 - P) = sum of softplus(z), the logit of P is t + log(1 - exp(-t)).
+    With t = -log(1 - P) = sum of softplus(z), the logit of P is log(exp(t) - 1) = t + log(1 - exp(-t)). Sums are taken of
+    logarithms, and below SMALL both softplus(z) = exp(z) and exp(t) - 1 = t hold to the last digit: no score is too low.
     """
-    evidence = F.softplus(z).masked_fill(~mask.unsqueeze(-1), 0.0)
-    total = evidence.sum(1).clamp_min(torch.finfo(z.dtype).tiny)
-    share = evidence / total.unsqueeze(1)
-    return _answer(total + torch.log(-torch.expm1(-total)), share, mask)
+    evidence = torch.where(z < SMALL, z, torch.log(F.softplus(z.clamp_min(SMALL))))
+    evidence = evidence.masked_fill(~mask.unsqueeze(-1), torch.finfo(z.dtype).min)
+    total = torch.logsumexp(evidence, 1)
+    t = torch.exp(total.clamp_min(SMALL))
+    logits = torch.where(total < SMALL, total, t + torch.log(-torch.expm1(-t)))
+    return _answer(logits, torch.softmax(evidence, 1), mask)
 
 
 SCORE_POOLS: dict[str, ScorePool] = {"noisy_or": noisy_or, "logsumexp": logsumexp, "instance_max": instance_max}

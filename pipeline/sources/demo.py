@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from pipeline.sources.garments import depict, imagine
+from pipeline.sources.drawing.garments import depict, imagine
 from pipeline.sources.raw import RawItem, RawPurchase
 
 ROOT = "Clothing, Shoes & Jewelry"

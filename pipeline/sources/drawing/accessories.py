@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pipeline.sources.canvas import NEUTRAL, box, ellipse, limb, mirrored
-from pipeline.sources.figure import DARKER, Sketch, head
+from pipeline.sources.drawing.canvas import NEUTRAL, box, ellipse, limb, mirrored
+from pipeline.sources.drawing.figure import DARKER, Sketch, head
 
 
 def hat(s: Sketch) -> None:

@@ -6,7 +6,7 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from pipeline.sources.canvas import NEUTRAL, SUPERSAMPLING, Canvas, Colour
+from pipeline.sources.drawing.canvas import NEUTRAL, SUPERSAMPLING, Canvas, Colour
 
 COLOURS: dict[str, Colour] = {
     "black": (34, 34, 38),

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from pipeline.sources.canvas import NEUTRAL, box, ellipse, limb, mirrored
-from pipeline.sources.figure import DARKER, Path, Sketch, feet, legs
+from pipeline.sources.drawing.canvas import NEUTRAL, box, ellipse, limb, mirrored
+from pipeline.sources.drawing.figure import DARKER, Path, Sketch, feet, legs
 
 
 def _waist_down(s: Sketch, top: float, length: float, worn: float = 0.45) -> list[Path] | None:

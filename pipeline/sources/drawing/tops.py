@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipeline.sources.canvas import NEUTRAL, box, ellipse, limb, mirrored
-from pipeline.sources.figure import DARKER, LIGHTER, Path, Sketch, head, legs
+from pipeline.sources.drawing.canvas import NEUTRAL, box, ellipse, limb, mirrored
+from pipeline.sources.drawing.figure import DARKER, LIGHTER, Path, Sketch, head, legs
 
 
 @dataclass(frozen=True)

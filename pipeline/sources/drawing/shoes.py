@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pipeline.sources.canvas import NEUTRAL, Colour, Points, ellipse, limb
-from pipeline.sources.fabrics import shift
-from pipeline.sources.figure import DARKER, LIGHTER, Sketch
+from pipeline.sources.drawing.canvas import NEUTRAL, Colour, Points, ellipse, limb
+from pipeline.sources.drawing.fabrics import shift
+from pipeline.sources.drawing.figure import DARKER, LIGHTER, Sketch
 
 # Moves a shoe's points to where that shoe of a pair stands.
 Place = Callable[[Points], np.ndarray]

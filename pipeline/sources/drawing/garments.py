@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.sources.accessories import ACCESSORIES
-from pipeline.sources.bottoms import BOTTOMS
-from pipeline.sources.canvas import Canvas
-from pipeline.sources.fabrics import COLOURS, background, cloth, develop, photograph
-from pipeline.sources.figure import Look, Sketch
-from pipeline.sources.shoes import SHOES
-from pipeline.sources.tops import TOPS
+from pipeline.sources.drawing.accessories import ACCESSORIES
+from pipeline.sources.drawing.bottoms import BOTTOMS
+from pipeline.sources.drawing.canvas import Canvas
+from pipeline.sources.drawing.fabrics import COLOURS, background, cloth, develop, photograph
+from pipeline.sources.drawing.figure import Look, Sketch
+from pipeline.sources.drawing.shoes import SHOES
+from pipeline.sources.drawing.tops import TOPS
 
 _LEATHERS = ("black", "brown", "beige", "burgundy", "grey", "white", "navy", "red")
 _SIZES = ((240, 320), (256, 320), (224, 300), (240, 300), (270, 270), (300, 240))

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.sources.canvas import NEUTRAL, Canvas, Colour, Points, ellipse, limb
-from pipeline.sources.fabrics import COLOURS, shift
+from pipeline.sources.drawing.canvas import NEUTRAL, Canvas, Colour, Points, ellipse, limb
+from pipeline.sources.drawing.fabrics import COLOURS, shift
 
 SKINS: tuple[Colour, ...] = ((240, 208, 184), (224, 180, 148), (196, 146, 110), (142, 98, 68), (92, 62, 44))
 HAIRS: tuple[Colour, ...] = ((32, 26, 24), (70, 46, 32), (128, 88, 52), (206, 170, 110), (120, 116, 112))

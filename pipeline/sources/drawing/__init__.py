@@ -1,0 +1,1 @@
+"""Garments drawn for the demo: the simulated catalogue has no photo in it."""
