@@ -68,9 +68,11 @@ class Embeddings:
                 embedding = file["embedding"]
                 self.offsets = {name: file[name].id.get_offset() for name in DATASETS}
                 self._vectors = np.memmap(path, np.float16, "r", self.offsets["embedding"], embedding.shape)
-        except (OSError, KeyError, ValueError, TypeError) as error:
-            reason = str(error).splitlines()[0]
-            raise StoreError(f"{path} is damaged or no embedding store ({reason}): delete it and embed again") from None
+                if len({len(file[name]) for name in DATASETS}) > 1 or self.status.max(initial=0) > UNREADABLE:
+                    raise ValueError("its rows make no sense")
+        except (OSError, KeyError, IndexError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise StoreError(f"{path} is damaged or no embedding store ({reason}): embed with --rebuild") from None
         self.width = self._vectors.shape[1]
 
     def __len__(self) -> int:

@@ -17,6 +17,8 @@ from pipeline.errors import Unusable
 
 MAX_PIXELS = 50_000_000  # 150 MB decoded; beyond it an image is an attack or a mistake
 EXIF_ORIENTATION = 0x0112
+# What is opened at all. ICO decodes before its size can be checked, EPS starts another program; others are no photos.
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM")
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 Image.MAX_IMAGE_PIXELS = None  # our own check, above, comes first and refuses rather than warns
@@ -41,7 +43,7 @@ def decode(data: bytes) -> np.ndarray:
     """Decodes an image.
 
     Args:
-        data: the encoded image: any format that Pillow reads.
+        data: the encoded image, of one of FORMATS.
 
     Returns:
         RGB pixels, uint8 [height, width, 3], contiguous.
@@ -52,10 +54,10 @@ def decode(data: bytes) -> np.ndarray:
     if not data:
         raise Unusable("empty image")
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Unusable(f"image too large: {image.width} x {image.height} pixels")
-            if image.format == "JPEG" and image.mode in ("RGB", "L"):
+            if image.format in ("JPEG", "MPO"):  # MPO: a JPEG with more pictures behind the first, as phones make
                 return _decode_jpeg(data, image.getexif().get(EXIF_ORIENTATION, 1))
             return np.array(_to_rgb(ImageOps.exif_transpose(image)))
     except Unusable:
@@ -69,7 +71,8 @@ def decode(data: bytes) -> np.ndarray:
 def prepare(data: bytes, crop: Crop) -> np.ndarray:
     """Decodes an image and takes a backbone's evaluation crop: uint8 [size, size, 3].
 
-    Only the crop's box is resized; against resizing the whole image first, pixels differ at the box's edge alone.
+    Only the crop's box is resized. Against resizing the whole image first, pixels differ by rounding alone: Pillow
+    rounds between its two passes, and takes first the one that is cheaper for the box.
 
     Raises:
         Unusable: as `decode`.
@@ -120,7 +123,7 @@ def _decode_jpeg(data: bytes, orientation: int) -> np.ndarray:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips it to white
         deep = np.asarray(image).astype(np.int64)
-        shift = 8 if deep.max(initial=0) > 255 else 0
+        shift = 8 if ";16" in image.mode or deep.max(initial=0) > 255 else 0  # "I" is 32 bits wide, and may hold 8
         return Image.fromarray(np.clip(deep >> shift, 0, 255).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise Unusable("image of floating-point pixels")

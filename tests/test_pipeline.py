@@ -17,8 +17,8 @@ SMALL = (
     ("users: 2000", "users: 150"),
     ("least_items: 20 ", "least_items: 5 "),
     ("    - lite1\n", ""),
-    ("max_epochs: 8", "max_epochs: 2"),
-    ("resamples: 1000", "resamples: 100"),
+    ("max_epochs: 6", "max_epochs: 2"),
+    ("resamples: 500", "resamples: 100"),
 )
 HEADS = ["average", "average_fc", "attention_cg_fc", "attention2_fc", "squeeze_fc", "squeeze_expand_fc",
          "instance_max", "noisy_or", "logsumexp"]  # fmt: skip
