@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from pipeline import provenance
 from pipeline.errors import SettingsError, WeightsError
 
-
 HUB_SECONDS = 10.0  # to wait for the hub's first answer
 
 
@@ -149,14 +148,18 @@ def _build(model: str, pretrained: bool = False) -> nn.Module:
 def _from_hub(model: str) -> nn.Module:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries are no news to a person
     if not _hub_answers():
-        huggingface_hub.constants.HF_HUB_OFFLINE = True  # what was downloaded before still loads; the rest fails at once
+        huggingface_hub.constants.HF_HUB_OFFLINE = (
+            True  # what was downloaded before still loads; the rest fails at once
+        )
     try:
         return _build(model, pretrained=True)
     except SettingsError:
         raise
     except Exception as error:  # the hub client raises of many kinds: connection, name lookup, permission, time-out
-        raise WeightsError(f"the model hub did not give {model} ({type(error).__name__}): fetch its model.safetensors "
-                           "elsewhere and set this backbone's weights in params.yaml to that file") from None  # fmt: skip
+        raise WeightsError(
+            f"the model hub did not give {model} ({type(error).__name__}): fetch its model.safetensors "
+            "elsewhere and set this backbone's weights in params.yaml to that file"
+        ) from None
 
 
 def _hub_answers() -> bool:

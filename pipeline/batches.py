@@ -90,8 +90,9 @@ def load(sets_path: Path, labels_path: Path, store: Embeddings, split: str) -> S
     long = sets.select("set_id", "images").explode("images")
     unreadable = pl.Series(store.unreadable(), dtype=pl.UInt32)
     long = long.filter(~pl.col("images").is_in(unreadable.implode()))
-    sets = sets.drop("images").join(long.group_by("set_id", maintain_order=True).agg("images"), on="set_id",
-                                    maintain_order="left")  # fmt: skip
+    sets = sets.drop("images").join(
+        long.group_by("set_id", maintain_order=True).agg("images"), on="set_id", maintain_order="left"
+    )
     if not len(sets):
         raise StageError(f"no set of the {split} split has a readable image")
     images = long["images"].unique().sort().to_numpy()

@@ -38,8 +38,10 @@ def describe(path: Path) -> dict[str, str]:
         store = Embeddings(path)
     except PipelineError as error:
         return {"store": path.stem, "fault": str(error)}
-    rows = {name: int((store.status == status).sum()) for name, status in
-            (("done", DONE), ("pending", PENDING), ("unreadable", UNREADABLE))}  # fmt: skip
+    rows = {
+        name: int((store.status == status).sum())
+        for name, status in (("done", DONE), ("pending", PENDING), ("unreadable", UNREADABLE))
+    }
     crop = store.identity["preprocessing"]
     return {
         "store": path.stem,
@@ -59,15 +61,23 @@ def verify(store: Embeddings, images: catalogue.Images, items_path: Path) -> lis
         StageError: when the store is of other images: embedding again carries over what is good.
     """
     if len(images) != len(store) or (own := (store.digests == images.digests).all(1)).mean() < MOSTLY:
-        raise StageError(f"{store.path} is of another catalogue: run visagg embed {store.path.stem}, "
-                         "which keeps the vectors of images that are in both")  # fmt: skip
+        raise StageError(
+            f"{store.path} is of another catalogue: run visagg embed {store.path.stem}, "
+            "which keeps the vectors of images that are in both"
+        )
     faults = {int(row): "its checksum does not agree" for row in store.damaged()}
     faults |= {int(row): "it belongs to another image" for row in np.flatnonzero(~own)}
     return _name(faults, items_path)
 
 
 def verify_sample(
-    store: Embeddings, images: catalogue.Images, items_path: Path, backbone: Backbone, engine: str, count: int, seed: int
+    store: Embeddings,
+    images: catalogue.Images,
+    items_path: Path,
+    backbone: Backbone,
+    engine: str,
+    count: int,
+    seed: int,
 ) -> list[Fault]:
     """Embeds some finished rows' images anew and compares: another vector is a fault, whatever its checksum says."""
     rows = np.flatnonzero(store.status == DONE)

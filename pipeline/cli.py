@@ -16,8 +16,9 @@ INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--params", "path", type=click.Path(path_type=Path), default=layout.PARAMS, show_default=True,
-              help="The settings.")  # fmt: skip
+@click.option(
+    "--params", "path", type=click.Path(path_type=Path), default=layout.PARAMS, show_default=True, help="The settings."
+)
 @click.pass_context
 def cli(context: click.Context, path: Path) -> None:
     """A person's interests from a set of product photos.
@@ -82,8 +83,14 @@ def train(path: Path, backbone: str, head: str) -> None:
     settings = _require_pair(path, backbone, head)
     from pipeline.train import train
 
-    train(settings.head(head), layout.store(backbone), layout.SETS, layout.LABELS, layout.head(backbone, head),
-          settings.train)  # fmt: skip
+    train(
+        settings.head(head),
+        layout.store(backbone),
+        layout.SETS,
+        layout.LABELS,
+        layout.head(backbone, head),
+        settings.train,
+    )
 
 
 @cli.command()
@@ -95,8 +102,15 @@ def evaluate(path: Path, backbone: str, head: str) -> None:
     settings = _require_pair(path, backbone, head)
     from pipeline.evaluate import evaluate
 
-    evaluate(layout.head(backbone, head), layout.store(backbone), layout.SETS, layout.LABELS,
-             layout.metrics(backbone, head), layout.scores(backbone, head), settings.evaluate)  # fmt: skip
+    evaluate(
+        layout.head(backbone, head),
+        layout.store(backbone),
+        layout.SETS,
+        layout.LABELS,
+        layout.metrics(backbone, head),
+        layout.scores(backbone, head),
+        settings.evaluate,
+    )
 
 
 @cli.command()

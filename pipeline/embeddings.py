@@ -5,7 +5,7 @@
 | embedding | float16 [n, d] | the vectors |
 | status | uint8 [n] | 0 pending, 1 done, 2 unreadable |
 | digest | uint8 [n, 16] | digest of the image that the row belongs to |
-| crc | uint32 [n] | CRC-32 of the row's digest, then its vector, or UNREADABLE_MARK: a flipped byte or swapped row shows |
+| crc | uint32 [n] | CRC-32 of the row's digest, then its vector or UNREADABLE_MARK: damage and swapped rows show |
 
 Attribute `identity` (JSON) says what made the vectors. Every dataset is contiguous and allocated at creation, so a
 batch is written in place, at offsets that HDF5 gave once: vectors and checksums, then a sync, then their status. A row
@@ -130,8 +130,10 @@ class Embeddings:
     def _require(self, rows: np.ndarray, good: np.ndarray) -> None:
         if not good.all():
             bad = rows[~good]
-            raise StoreError(f"{self.path}: {len(bad)} rows are damaged, the first is {bad[0]}: run visagg cache verify "
-                             f"{self.path.stem} --repair, then visagg embed {self.path.stem}")  # fmt: skip
+            raise StoreError(
+                f"{self.path}: {len(bad)} rows are damaged, the first is {bad[0]}: run visagg cache verify "
+                f"{self.path.stem} --repair, then visagg embed {self.path.stem}"
+            )
 
 
 class EmbeddingWriter:
@@ -228,8 +230,10 @@ def open_for_writing(
         else:
             store = Embeddings(path)
             if lines := provenance.differences(store.identity, identity):
-                raise StoreError(f"{path} was made otherwise ({'; '.join(lines)}): "
-                                 f"embed with --rebuild to replace it, or give the new backbone another alias")  # fmt: skip
+                raise StoreError(
+                    f"{path} was made otherwise ({'; '.join(lines)}): "
+                    f"embed with --rebuild to replace it, or give the new backbone another alias"
+                )
             if not np.array_equal(store.digests, digests):
                 _create(path, identity, parameters, digests, store)
         with _opened(path) as writer:

@@ -125,7 +125,9 @@ def best_threshold(scores: np.ndarray, truth: np.ndarray) -> float:
 
 def _counts(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, ...]:
     """Hits, predictions and truths of each sample and label: float64 [t, c] each."""
-    return tuple(weights.astype(np.float64) @ cells.astype(np.float64) for cells in (predicted & truth, predicted, truth))
+    return tuple(
+        weights.astype(np.float64) @ cells.astype(np.float64) for cells in (predicted & truth, predicted, truth)
+    )
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:

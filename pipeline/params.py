@@ -202,8 +202,10 @@ class Params(Section):
         """Raises SettingsError unless an alias is declared under `kind` ("backbones" or "heads")."""
         declared = getattr(self, kind)
         if alias not in declared:
-            raise SettingsError(f"unknown {kind[:-1]} {alias!r}{_nearest(alias, declared)} "
-                                f"(declared under {kind}: {', '.join(declared)})")  # fmt: skip
+            raise SettingsError(
+                f"unknown {kind[:-1]} {alias!r}{_nearest(alias, declared)} "
+                f"(declared under {kind}: {', '.join(declared)})"
+            )
 
 
 def load(path: Path) -> Params:

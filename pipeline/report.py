@@ -95,7 +95,10 @@ def cost(pairs: list[tuple[str, str]], costs: dict[str, dict | None]) -> Table:
             rows.append([backbone, head, *[MISSING] * 4])
             continue
         own = measured["heads"][head]
-        sizes = [round(count * 4 / 1e6, 2) for count in (own["parameters"], own["parameters"] + measured["backbone_parameters"])]
+        sizes = [
+            round(count * 4 / 1e6, 2)
+            for count in (own["parameters"], own["parameters"] + measured["backbone_parameters"])
+        ]
         rows.append([backbone, head, own["parameters"], *sizes, own["milliseconds"]])
     measured = next(filter(None, costs.values()), None)
     return Table("cost", "What each head costs", columns, rows, _cost_notes(measured))
@@ -129,8 +132,10 @@ def data_table(data: dict) -> Table:
         flat = value.items() if isinstance(value, dict) else [("", value)]
         for name, number in flat:
             cells = number.items() if isinstance(number, dict) else [("", number)]
-            rows += [[" ".join(filter(None, (key.replace("_", " "), name, part.replace("_", " ")))), cell]
-                     for part, cell in cells]  # fmt: skip
+            rows += [
+                [" ".join(filter(None, (key.replace("_", " "), name, part.replace("_", " ")))), cell]
+                for part, cell in cells
+            ]
     return Table("data", "The data", ["what", "count"], rows, "Every reject stands in data/catalogue/rejects.parquet.")
 
 

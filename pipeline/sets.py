@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 
 from pipeline import catalogue, files
-from pipeline.errors import StageError
 from pipeline.catalogue import SPLITS
+from pipeline.errors import StageError
 
 if TYPE_CHECKING:
     from pipeline.params import SetSettings
@@ -69,8 +69,10 @@ def frequent_labels(item_labels: pl.DataFrame, settings: "SetSettings") -> list[
     kept = counts.filter(pl.col("len") >= settings.least_items)["label"].sort().to_list()
     if not kept:
         most = f"the most frequent, {counts['label'][0]!r}, has {counts['len'][0]}" if len(counts) else "there is none"
-        raise StageError(f"no label is left: sets.least_items asks for {settings.least_items} items a label, "
-                         f"{most}; lower it in params.yaml, or name fewer stop categories")  # fmt: skip
+        raise StageError(
+            f"no label is left: sets.least_items asks for {settings.least_items} items a label, "
+            f"{most}; lower it in params.yaml, or name fewer stop categories"
+        )
     return kept
 
 
@@ -88,14 +90,18 @@ def build_sets(
     users = users.with_columns(assign_splits(users["user_id"], settings)).sort("user_id")
     rows = purchases.with_row_index("order").join(users.rename({"split": "part"}), on="user_id")
     rows = _old_or_new(rows.sort("user_id", "time", "order"), settings)
-    shown, labelled = _interests(rows, items, settings) if settings.task == "interests" else _next(rows, items, settings)
+    shown, labelled = (
+        _interests(rows, items, settings) if settings.task == "interests" else _next(rows, items, settings)
+    )
     index = pl.DataFrame({"label": names, "index": range(len(names))}, schema={"label": pl.String, "index": pl.UInt16})
     labels = (
         labelled.join(item_labels.join(index, on="label"), on="item_id")
         .group_by("user_id")
         .agg(pl.col("index").unique().sort().alias("labels"))
     )
-    images = shown.group_by("user_id", maintain_order=True).agg(pl.col("image").unique(maintain_order=True).alias("images"))
+    images = shown.group_by("user_id", maintain_order=True).agg(
+        pl.col("image").unique(maintain_order=True).alias("images")
+    )
     sets = images.join(labels, on="user_id").join(users, on="user_id").sort("user_id").rename({"user_id": "set_id"})
     _require_splits(sets)
     counts = {
@@ -119,7 +125,7 @@ def assign_splits(user_ids: pl.Series, settings: "SetSettings") -> pl.Series:
 
 
 def _old_or_new(rows: pl.DataFrame, settings: "SetSettings") -> pl.DataFrame:
-    """Where some items are kept for validation and test: training users' rows without those, the others' with no other."""
+    """Where some items are new: training users' rows without them, the other users' rows with no other."""
     if not settings.new_items:
         return rows
     items = rows.select(pl.col("item_id").unique().sort())

@@ -1,8 +1,8 @@
 """Fits heads on cached vectors. Every head gets the same number of runs, epochs and learning rates.
 
-Loss: binary cross-entropy with positives weighted, mean over sets and labels. Optimiser: AdamW under a one-cycle learning
-rate (L. Smith, "Super-convergence", 2017). The first seed tries every learning rate; the other seeds run at the best.
-What is chosen (the epoch, the learning rate, the threshold) is chosen on validation; the test split is not read here.
+Loss: binary cross-entropy with positives weighted, mean over sets and labels. The first seed tries every learning rate;
+the other seeds run at the best one. What is chosen (the epoch, the learning rate, the threshold) is chosen on
+validation; the test split is not read here.
 """
 
 from collections.abc import Iterable
@@ -20,6 +20,7 @@ from pipeline import batches, catalogue, metrics, runs
 from pipeline.embeddings import Embeddings
 from pipeline.heads import HeadSpec, build_head
 from pipeline.heads.classifier import SetClassifier
+from pipeline.optimiser import OneCycleAdamW
 from pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -115,15 +116,14 @@ def fit(
     settings: "TrainSettings",
 ) -> Fit:
     """Trains one head until its epochs are over or validation has not improved for `patience` of them."""
-    optimiser = torch.optim.AdamW(head.parameters(), learning_rate, weight_decay=settings.weight_decay, fused=True)
     steps = settings.max_epochs * -(-len(data) // settings.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, steps, cycle_momentum=False)
+    optimiser = OneCycleAdamW(head.parameters(), learning_rate, steps, settings.weight_decay)
     order = torch.Generator().manual_seed(seed)
     truth, once = validation.truth(), np.ones((1, len(validation)), np.float32)
     best, state, history = (0, -1.0), {}, []
     for epoch in range(1, settings.max_epochs + 1):
         shuffled = data.batches(settings.batch_size, torch.randperm(len(data), generator=order))
-        loss = _epoch(head, shuffled, optimiser, schedule, settings.positive_weight)
+        loss = _epoch(head, shuffled, optimiser, settings.positive_weight)
         micro_ap = float(metrics.micro_ap(batches.scores(head, validation), truth, once)[0])
         run = {"seed": seed, "learning_rate": learning_rate}
         history.append({**run, "epoch": epoch, "loss": loss, "micro_ap": micro_ap})
@@ -138,20 +138,14 @@ def fit(
 
 
 def _epoch(
-    head: SetClassifier,
-    data: Iterable[batches.Batch],
-    optimiser: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    positive_weight: float,
+    head: SetClassifier, data: Iterable[batches.Batch], optimiser: OneCycleAdamW, positive_weight: float
 ) -> float:
     """One pass over the training sets: the mean loss of its batches."""
     head.train()
     losses, weight = [], torch.tensor(positive_weight)
     for batch in data:
         loss = F.binary_cross_entropy_with_logits(head.logits(batch.x, batch.mask), batch.y, pos_weight=weight)
-        optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        schedule.step()
         losses.append(loss.detach())
     return float(torch.stack(losses).mean())

@@ -32,7 +32,9 @@ def test_identity_follows_the_tensors_not_the_file(tmp_path, state):
     save_file(state, tmp_path / "a.safetensors")
     torch.save(state, tmp_path / "b.pth")
     save_file({**state, "conv_stem.weight": state["conv_stem.weight"] + 1}, tmp_path / "c.safetensors")
-    a, b, c = (load_backbone(SMALL, str(tmp_path / name)).identity for name in ("a.safetensors", "b.pth", "c.safetensors"))
+    a, b, c = (
+        load_backbone(SMALL, str(tmp_path / name)).identity for name in ("a.safetensors", "b.pth", "c.safetensors")
+    )
     assert a == b
     assert {key for key in a if a[key] != c[key]} == {"weights"}
 

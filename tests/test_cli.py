@@ -18,8 +18,13 @@ COMMAND = [sys.executable, "-m", "pipeline"]
 
 
 def run(folder, *words, **environment):
-    return subprocess.run([*COMMAND, *words], cwd=folder, capture_output=True, text=True,
-                          env={**os.environ, "PYTHONPATH": str(ROOT), **environment})  # fmt: skip
+    return subprocess.run(
+        [*COMMAND, *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+    )
 
 
 def settings(folder, *changes):
@@ -121,8 +126,9 @@ def test_unknown_names_are_refused_before_anything_is_loaded(project):
 
 def test_weights_of_another_shape(project):
     small_table(project)
-    words = settings(project, *source("table", "."),
-                     ("{model: tf_efficientnet_lite0,", "{model: tf_efficientnet_lite2,"))  # fmt: skip
+    words = settings(
+        project, *source("table", "."), ("{model: tf_efficientnet_lite0,", "{model: tf_efficientnet_lite2,")
+    )
     assert run(project, *words, "ingest").returncode == 0
     failed(run(project, *words, "embed", "lite0"), "do not fit the model")
     assert not list((project / "cache").rglob("*.h5"))
@@ -132,8 +138,11 @@ def test_the_hub_out_of_reach(project):
     small_table(project)
     words = settings(project, *source("table", "."))
     assert run(project, *words, "ingest").returncode == 0
-    failed(run(project, *words, "embed", "mobilenetv1_100", HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(project)),
-           "hub", "set this backbone's weights in params.yaml")  # fmt: skip
+    failed(
+        run(project, *words, "embed", "mobilenetv1_100", HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(project)),
+        "hub",
+        "set this backbone's weights in params.yaml",
+    )
 
 
 def test_a_stage_without_what_comes_before_it(project):
@@ -145,8 +154,13 @@ def test_a_stage_without_what_comes_before_it(project):
 
 
 def test_ctrl_c_says_how_to_go_on_and_leaves_nothing_half_done(project):
-    process = subprocess.Popen([*COMMAND, "ingest"], cwd=project, stderr=subprocess.PIPE, text=True,
-                               env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+    process = subprocess.Popen(
+        [*COMMAND, "ingest"],
+        cwd=project,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     while not (project / "data/.catalogue.partial").exists():
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
@@ -172,5 +186,10 @@ def test_a_full_disk(project):
 def test_heads_lists_the_published_parameter_counts(project):
     result = run(project, "heads", "--dim", "1024", "--classes", "1000", "--json")
     counts = {row["name"]: row["parameters"] for row in json.loads(result.stdout)}
-    published = {"average": 1_025_000, "attention2_fc": 1_570_024, "squeeze_fc": 781_800, "squeeze_expand_fc": 1_109_736}
+    published = {
+        "average": 1_025_000,
+        "attention2_fc": 1_570_024,
+        "squeeze_fc": 781_800,
+        "squeeze_expand_fc": 1_109_736,
+    }
     assert published.items() <= counts.items()

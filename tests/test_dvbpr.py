@@ -162,8 +162,11 @@ def test_malformed_records_are_rejected_and_the_rest_is_read(tmp_path):
     items = list(source.items())[3:]
     assert items[0].item_id == "3" and items[0].categories == [] and items[0].image() == RED
     assert [(item.stage, item.item_id) for item in items if isinstance(item, Reject)] == [
-        ("item", "4"), ("item", "5"), ("item", "B6"), ("item", "8"),
-    ]  # fmt: skip
+        ("item", "4"),
+        ("item", "5"),
+        ("item", "B6"),
+        ("item", "8"),
+    ]
     odd = next(item for item in items if isinstance(item, RawItem) and item.item_id == "B7")
     assert odd.categories == [["A", "B"]]
     with pytest.raises(Unusable, match="not a byte string"):

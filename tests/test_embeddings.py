@@ -207,7 +207,7 @@ def test_what_is_no_whole_store_is_refused(store, kind):
         file["digest"] = digests([1])
     parts = {"half": whole[: len(whole) // 2], "header": whole[:100], "empty": b"", "html": b"<html>" * 2000}
     store.write_bytes(before := parts.get(kind, store.read_bytes()))
-    with pytest.raises(StoreError, match="damaged or no embedding store .*: delete it and embed again"):
+    with pytest.raises(StoreError, match="damaged or no embedding store .*: embed with --rebuild"):
         Embeddings(store)
     with pytest.raises(StoreError, match="damaged or no embedding store"), opened(store):
         pass

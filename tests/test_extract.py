@@ -118,7 +118,9 @@ def test_an_interrupted_run_goes_on_and_ends_in_the_same_bytes(tmp_path, lite0, 
         patch.setattr(EmbeddingWriter, "write", interrupted)
         embed(images, lite0, tmp_path / "parts.h5", "torch", batch_size=3, threads=1)
     assert Embeddings(tmp_path / "parts.h5").status.sum() == 6
-    monkeypatch.setattr(EmbeddingWriter, "write", lambda store, rows, v: calls.append(rows.tolist()) or write(store, rows, v))
+    monkeypatch.setattr(
+        EmbeddingWriter, "write", lambda store, rows, v: calls.append(rows.tolist()) or write(store, rows, v)
+    )
     embed(images, lite0, tmp_path / "parts.h5", "torch", batch_size=3, threads=1)
     assert [row for rows in calls for row in rows] == list(range(11)), "each image once"
     assert (tmp_path / "parts.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()

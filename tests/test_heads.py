@@ -146,8 +146,12 @@ def test_standardising_is_feeding_standardised_vectors(head, sets):
 
 def parameters(spec, d, c):
     s = spec.squeeze
-    pool = {"attention": d, "attention2": d + d * d + d, "squeeze_attention": d * s + s,
-            "squeeze_expand": d * s + s + s * s + s + s * d}.get(spec.pool, 0)  # fmt: skip
+    pool = {
+        "attention": d,
+        "attention2": d + d * d + d,
+        "squeeze_attention": d * s + s,
+        "squeeze_expand": d * s + s + s * s + s + s * d,
+    }.get(spec.pool, 0)
     width = s if spec.project else d
     gate = width * width + width if spec.gate == "context" else 0
     return pool + gate + (width * c + c if (h := spec.hidden) is None else width * h + h + h * c + c)
@@ -158,9 +162,15 @@ def test_sizes_follow_the_formulas(spec):
         assert build_head(spec, dim, classes).parameter_count() == parameters(spec, dim, classes)
 
 
-@pytest.mark.parametrize(("preset", "published"), [
-    ("average", 1_025_000), ("attention2_fc", 1_570_024), ("squeeze_fc", 781_800), ("squeeze_expand_fc", 1_109_736),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("preset", "published"),
+    [
+        ("average", 1_025_000),
+        ("attention2_fc", 1_570_024),
+        ("squeeze_fc", 781_800),
+        ("squeeze_expand_fc", 1_109_736),
+    ],
+)
 def test_published_sizes_are_exact(preset, published):
     assert build_head(preset, 1024, 1000).parameter_count() == published
 

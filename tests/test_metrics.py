@@ -112,9 +112,11 @@ def test_weights_are_repeated_rows(steps):
     counts = np.random.default_rng(0).integers(0, 4, (6, 40))
     counts[5, :20] = 0  # label 1 is in no set of the last sample
     for measure, claims in (
-        (metrics.micro_f1, scores >= 0.5), (metrics.macro_f1, scores >= 0.5),
-        (metrics.micro_ap, scores), (metrics.macro_ap, scores),
-    ):  # fmt: skip
+        (metrics.micro_f1, scores >= 0.5),
+        (metrics.macro_f1, scores >= 0.5),
+        (metrics.micro_ap, scores),
+        (metrics.macro_ap, scores),
+    ):
         answers = measure(claims, truth, counts.astype(np.float32))
         for count, answer in zip(counts, answers, strict=True):
             repeated = (np.repeat(part, count, 0) for part in (claims, truth))
@@ -189,8 +191,13 @@ def test_a_summary_is_each_figure_of_each_seed_their_mean_and_its_interval():
         assert summary[name]["seeds"] == pytest.approx(seeds, abs=1e-6), name
         assert summary[name]["mean"] == pytest.approx(np.mean(seeds), abs=1e-6), name
         means = [
-            np.mean([figure(np.repeat(s, count, 0), np.repeat(truth, count, 0), threshold)
-                     for s, threshold in zip(scores, thresholds)]) for count in samples
-        ]  # fmt: skip
+            np.mean(
+                [
+                    figure(np.repeat(s, count, 0), np.repeat(truth, count, 0), threshold)
+                    for s, threshold in zip(scores, thresholds)
+                ]
+            )
+            for count in samples
+        ]
         assert summary[name]["interval"] == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=1e-6), name
         assert set(summary[name]) == {"mean", "seeds", "interval"}

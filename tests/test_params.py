@@ -48,51 +48,54 @@ def test_the_shipped_settings_load_as_they_are_written():
     assert settings.backbone(settings.compare.backbones[0]).model
 
 
-@pytest.mark.parametrize(("keys", "value", "said"), [
-    ("trian", {}, "unknown key trian; did you mean train?"),
-    ("qqqq", 1, "unknown key qqqq"),
-    ("train.batchsize", 64, "unknown key train.batchsize; did you mean batch_size?"),
-    ("sets.split.vallidation", 0.1, "unknown key sets.split.vallidation; did you mean validation?"),
-    ("backbones.lite0.modle", "x", "unknown key backbones.lite0.modle"),
-    ("train.batch_size", ABSENT, "train.batch_size is missing"),
-    ("evaluate", ABSENT, "evaluate is missing"),
-    ("train.batch_size", "64", "train.batch_size: input should be a valid integer, not '64'"),
-    ("train.batch_size", 64.5, "train.batch_size: "),
-    ("train.batch_size", True, "train.batch_size: "),
-    ("train.seeds", 0, "train.seeds: "),
-    ("train.learning_rates", ["fast"], "train.learning_rates.0: "),
-    ("sets.lower_case", "yes", "sets.lower_case: "),
-    ("sets.stop_categories", "men", "sets.stop_categories: "),
-    ("embed", None, "embed: "),
-    ("train.batch_size", 0, "train.batch_size: input should be greater than 0, not 0"),
-    ("train.learning_rates", [0.001, -1.0], "train.learning_rates.1: "),
-    ("train.learning_rates", [], "train.learning_rates: "),
-    ("train.weight_decay", -0.1, "train.weight_decay: "),
-    ("sets.split.test", 1.0, "sets.split.test: "),
-    ("sets.split.validation", 0.0, "sets.split.validation: "),
-    ("sets.new_items", 1.0, "sets.new_items: "),
-    ("sets.drop_above_mean", 0, "sets.drop_above_mean: "),
-    ("sets.task", "interest", "sets.task: "),
-    ("source.name", "amazon", "source.name: "),
-    ("embed.threads", -1, "embed.threads: "),
-    ("evaluate.resamples", 99, "evaluate.resamples: "),
-    ("evaluate.ks", [0], "evaluate.ks.0: "),
-    ("compare.heads", [], "compare.heads: "),
-    ("compare.backbones", ["lite9"], "unknown backbone 'lite9'; did you mean lite"),
-    ("compare.heads", ["average", "avrage_fc"], "unknown head 'avrage_fc'; did you mean average_fc?"),
-    ("heads.mine", "squeeze_fcc", "unknown head 'squeeze_fcc'; did you mean squeeze_fc?"),
-    ("heads.mine", {"pool": "mean", "hiden": 3}, "}: hiden: "),
-    ("heads.mine", {"pool": "mean", "project": True}, "project needs a pool that squeezes"),
-    ("heads.mine", 5, "heads.mine"),
-    ("heads.mine", "averag", "heads.mine: unknown head 'averag'"),
-    ("sets.seeds", [1], "unknown key sets.seeds"),
-    ("backbones.lite0.weigths", "x", "did you mean weights?"),
-    ("train.positive_weight", float("inf"), "train.positive_weight: "),
-    ("train.seeds", [-1], "train.seeds.0: "),
-    ("train.seeds", [1, 1], "train.seeds lists something twice"),
-    ("compare.heads", ["average", "average"], "compare.heads lists something twice"),
-    ("sets.split", {"seed": 0, "validation": 0.5, "test": 0.5}, "leave nothing to train on"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("keys", "value", "said"),
+    [
+        ("trian", {}, "unknown key trian; did you mean train?"),
+        ("qqqq", 1, "unknown key qqqq"),
+        ("train.batchsize", 64, "unknown key train.batchsize; did you mean batch_size?"),
+        ("sets.split.vallidation", 0.1, "unknown key sets.split.vallidation; did you mean validation?"),
+        ("backbones.lite0.modle", "x", "unknown key backbones.lite0.modle"),
+        ("train.batch_size", ABSENT, "train.batch_size is missing"),
+        ("evaluate", ABSENT, "evaluate is missing"),
+        ("train.batch_size", "64", "train.batch_size: input should be a valid integer, not '64'"),
+        ("train.batch_size", 64.5, "train.batch_size: "),
+        ("train.batch_size", True, "train.batch_size: "),
+        ("train.seeds", 0, "train.seeds: "),
+        ("train.learning_rates", ["fast"], "train.learning_rates.0: "),
+        ("sets.lower_case", "yes", "sets.lower_case: "),
+        ("sets.stop_categories", "men", "sets.stop_categories: "),
+        ("embed", None, "embed: "),
+        ("train.batch_size", 0, "train.batch_size: input should be greater than 0, not 0"),
+        ("train.learning_rates", [0.001, -1.0], "train.learning_rates.1: "),
+        ("train.learning_rates", [], "train.learning_rates: "),
+        ("train.weight_decay", -0.1, "train.weight_decay: "),
+        ("sets.split.test", 1.0, "sets.split.test: "),
+        ("sets.split.validation", 0.0, "sets.split.validation: "),
+        ("sets.new_items", 1.0, "sets.new_items: "),
+        ("sets.drop_above_mean", 0, "sets.drop_above_mean: "),
+        ("sets.task", "interest", "sets.task: "),
+        ("source.name", "amazon", "source.name: "),
+        ("embed.threads", -1, "embed.threads: "),
+        ("evaluate.resamples", 99, "evaluate.resamples: "),
+        ("evaluate.ks", [0], "evaluate.ks.0: "),
+        ("compare.heads", [], "compare.heads: "),
+        ("compare.backbones", ["lite9"], "unknown backbone 'lite9'; did you mean lite"),
+        ("compare.heads", ["average", "avrage_fc"], "unknown head 'avrage_fc'; did you mean average_fc?"),
+        ("heads.mine", "squeeze_fcc", "unknown head 'squeeze_fcc'; did you mean squeeze_fc?"),
+        ("heads.mine", {"pool": "mean", "hiden": 3}, "}: hiden: "),
+        ("heads.mine", {"pool": "mean", "project": True}, "project needs a pool that squeezes"),
+        ("heads.mine", 5, "heads.mine"),
+        ("heads.mine", "averag", "heads.mine: unknown head 'averag'"),
+        ("sets.seeds", [1], "unknown key sets.seeds"),
+        ("backbones.lite0.weigths", "x", "did you mean weights?"),
+        ("train.positive_weight", float("inf"), "train.positive_weight: "),
+        ("train.seeds", [-1], "train.seeds.0: "),
+        ("train.seeds", [1, 1], "train.seeds lists something twice"),
+        ("compare.heads", ["average", "average"], "compare.heads lists something twice"),
+        ("sets.split", {"seed": 0, "validation": 0.5, "test": 0.5}, "leave nothing to train on"),
+    ],
+)
 def test_what_means_nothing_is_refused_by_its_name(tmp_path, keys, value, said):
     assert said in refusal(written(tmp_path / "params.yaml", [(keys.split("."), value)]))
 
@@ -106,18 +109,21 @@ def test_an_alias_is_a_name_that_dvc_and_folders_can_hold(tmp_path, kind, alias)
     assert f"{kind}." in line and repr(alias) in line and "A-Za-z" in line
 
 
-@pytest.mark.parametrize(("content", "said"), [
-    (b"train: {batch_size: [", "is not YAML"),
-    (b"train:\n  a: 1\n  a: 2\n", "is not YAML"),
-    (b"source: \xe9\n", "is not YAML"),
-    (b"a: \x00\n", "is not YAML"),
-    (b"", "the file: "),
-    (b"# nothing but a remark\n", "the file: "),
-    (b"- source\n- demo\n", "the file: "),
-    (b"42\n", "the file: "),
-    (b"x: 2023-99-99\n", "is not YAML"),
-    (b"[" * 5000, "is not YAML"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"train: {batch_size: [", "is not YAML"),
+        (b"train:\n  a: 1\n  a: 2\n", "is not YAML"),
+        (b"source: \xe9\n", "is not YAML"),
+        (b"a: \x00\n", "is not YAML"),
+        (b"", "the file: "),
+        (b"# nothing but a remark\n", "the file: "),
+        (b"- source\n- demo\n", "the file: "),
+        (b"42\n", "the file: "),
+        (b"x: 2023-99-99\n", "is not YAML"),
+        (b"[" * 5000, "is not YAML"),
+    ],
+)
 def test_a_file_of_another_kind_is_refused(tmp_path, content, said):
     path = tmp_path / "params.yaml"
     path.write_bytes(content)
@@ -159,18 +165,21 @@ def test_a_preset_is_found_by_its_name_and_parts_by_theirs():
     assert resolve({"pool": "mean", "hidden": None}) == PRESETS["average"]
 
 
-@pytest.mark.parametrize(("parts", "said"), [
-    ("squeze_fc", "did you mean squeeze_fc?"),
-    ("zzz", "presets: average,"),
-    ({"pool": "mean", "hiden": 4}, "}: hiden: "),
-    ({"pool": "men"}, "}: pool: "),
-    ({"hidden": 4}, "}: pool: "),
-    ({"pool": "mean", "hidden": 0}, "}: hidden: "),
-    ({"pool": "mean", "hidden": "256"}, "}: hidden: "),
-    ({"pool": "mean", "gate": "x\ny"}, "}: gate: "),
-    ({"pool": "attention", "project": True}, "project needs a pool that squeezes"),
-    ({"pool": "noisy_or", "project": True}, "project needs a pool that squeezes"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ("squeze_fc", "did you mean squeeze_fc?"),
+        ("zzz", "presets: average,"),
+        ({"pool": "mean", "hiden": 4}, "}: hiden: "),
+        ({"pool": "men"}, "}: pool: "),
+        ({"hidden": 4}, "}: pool: "),
+        ({"pool": "mean", "hidden": 0}, "}: hidden: "),
+        ({"pool": "mean", "hidden": "256"}, "}: hidden: "),
+        ({"pool": "mean", "gate": "x\ny"}, "}: gate: "),
+        ({"pool": "attention", "project": True}, "project needs a pool that squeezes"),
+        ({"pool": "noisy_or", "project": True}, "project needs a pool that squeezes"),
+    ],
+)
 def test_a_spec_that_means_nothing_is_refused_in_one_line(parts, said):
     with pytest.raises(SettingsError) as refused:
         resolve(parts)

@@ -20,8 +20,17 @@ SMALL = (
     ("max_epochs: 6", "max_epochs: 2"),
     ("resamples: 500", "resamples: 100"),
 )
-HEADS = ["average", "average_fc", "attention_cg_fc", "attention2_fc", "squeeze_fc", "squeeze_expand_fc",
-         "instance_max", "noisy_or", "logsumexp"]  # fmt: skip
+HEADS = [
+    "average",
+    "average_fc",
+    "attention_cg_fc",
+    "attention2_fc",
+    "squeeze_fc",
+    "squeeze_expand_fc",
+    "instance_max",
+    "noisy_or",
+    "logsumexp",
+]
 
 
 def change(project: Path, *changes: tuple[str, str]) -> None:
@@ -36,8 +45,13 @@ def change(project: Path, *changes: tuple[str, str]) -> None:
 def repro(project: Path) -> list[str]:
     """Runs dvc repro and returns the stages that it ran."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    result = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=project, capture_output=True, text=True,
-                            env={**os.environ, "PATH": path})  # fmt: skip
+    result = subprocess.run(
+        [sys.executable, "-m", "dvc", "repro"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": path},
+    )
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return [line.split("'")[1] for line in result.stdout.splitlines() if line.startswith("Running stage")]
 
@@ -56,8 +70,15 @@ def test_the_demo_from_nothing_to_tables_and_what_a_change_runs(own_project):
     start(own_project)
     change(own_project, *SMALL, *keep_heads("average", "noisy_or"))
     ran = repro(own_project)
-    assert set(ran) == {"ingest", "sets", "embed@lite0", "floor", "cost@lite0", "report",
-                        *(f"{verb}@lite0-{head}" for verb in ("train", "evaluate") for head in ("average", "noisy_or"))}  # fmt: skip
+    assert set(ran) == {
+        "ingest",
+        "sets",
+        "embed@lite0",
+        "floor",
+        "cost@lite0",
+        "report",
+        *(f"{verb}@lite0-{head}" for verb in ("train", "evaluate") for head in ("average", "noisy_or")),
+    }
     assert repro(own_project) == []
     figures = json.loads((own_project / "reports/metrics/lite0/noisy_or.json").read_text())
     for name in ("micro_f1", "macro_f1", "micro_ap", "macro_ap", "precision@10", "published_f1@20", "ceiling@5"):
@@ -66,7 +87,12 @@ def test_the_demo_from_nothing_to_tables_and_what_a_change_runs(own_project):
     assert "Simulated" in table and "| 20 | lite0 | noisy_or |" in table
 
     change(own_project, ("    - average\n", "    - average\n    - instance_max\n"))
-    assert set(repro(own_project)) == {"train@lite0-instance_max", "evaluate@lite0-instance_max", "cost@lite0", "report"}
+    assert set(repro(own_project)) == {
+        "train@lite0-instance_max",
+        "evaluate@lite0-instance_max",
+        "cost@lite0",
+        "report",
+    }
     change(own_project, ("ks: [5, 10, 15, 20]", "ks: [3, 10]"))
     assert not any(stage.startswith(("train", "embed", "sets", "ingest")) for stage in repro(own_project))
 

@@ -24,13 +24,31 @@ def saved(tmp_path, monkeypatch):
     """Figures of one head on one backbone, and of the floor."""
     monkeypatch.chdir(tmp_path)
     for path, base in ((layout.metrics("b0", "average"), 0.5), (layout.POPULARITY, 0.2)):
-        figures = {name: entry(base + 0.01 * i) for i, name in enumerate(("micro_f1", "macro_f1", "micro_ap", "macro_ap"))}
+        figures = {
+            name: entry(base + 0.01 * i) for i, name in enumerate(("micro_f1", "macro_f1", "micro_ap", "macro_ap"))
+        }
         write(path, {**figures, **{f"{name}@10": entry(base + 0.1) for name in NAMES}})
-    write(layout.DATA_REPORT, {"source": "demo", "simulated": True, "items": 1200, "sets": {
-        "test": {"sets": 300, "share_of_images_in_training": 1.0}}, "rejects": {"image: empty image": 2}})  # fmt: skip
-    write(layout.cost("b0"), {"dim": 8, "classes": 3, "images": 8, "backbone_parameters": 1_000_000,
-          "machine": {"processor": "P", "threads": 1, "torch": "T"},
-          "heads": {"average": {"parameters": 27, "milliseconds": 0.1234}}})  # fmt: skip
+    write(
+        layout.DATA_REPORT,
+        {
+            "source": "demo",
+            "simulated": True,
+            "items": 1200,
+            "sets": {"test": {"sets": 300, "share_of_images_in_training": 1.0}},
+            "rejects": {"image: empty image": 2},
+        },
+    )
+    write(
+        layout.cost("b0"),
+        {
+            "dim": 8,
+            "classes": 3,
+            "images": 8,
+            "backbone_parameters": 1_000_000,
+            "machine": {"processor": "P", "threads": 1, "torch": "T"},
+            "heads": {"average": {"parameters": 27, "milliseconds": 0.1234}},
+        },
+    )
     return tmp_path
 
 
@@ -40,12 +58,15 @@ def test_the_headline_to_the_letter(saved):
     assert lines[:9] == [
         "# How well each head tells a user's interests",
         "",
-        "Source: demo. **Simulated**: images drawn by a program, users who do not exist. No figure here is about people.",
+        "Source: demo. **Simulated**: images drawn by a program, users who do not exist. "
+        "No figure here is about people.",
         "",
         "| backbone | head | micro F1 | macro F1 | micro AP | macro AP |",
         "| --- | --- | --- | --- | --- | --- |",
-        "| any | popularity | 0.200 [0.190, 0.210] | 0.210 [0.200, 0.220] | 0.220 [0.210, 0.230] | 0.230 [0.220, 0.240] |",
-        "| b0 | average | 0.500 [0.490, 0.510] | 0.510 [0.500, 0.520] | 0.520 [0.510, 0.530] | 0.530 [0.520, 0.540] |",
+        "| any | popularity | 0.200 [0.190, 0.210] | 0.210 [0.200, 0.220] "
+        "| 0.220 [0.210, 0.230] | 0.230 [0.220, 0.240] |",
+        "| b0 | average | 0.500 [0.490, 0.510] | 0.510 [0.500, 0.520] "
+        "| 0.520 [0.510, 0.530] | 0.530 [0.520, 0.540] |",
         "| b0 | gone | missing | missing | missing | missing |",
     ]
     assert "100 % of the test sets' images are in training sets too" in "\n".join(lines)

@@ -13,8 +13,16 @@ from pipeline.heads import build_head
 from pipeline.params import SetSettings, SplitSettings
 from pipeline.sets import assign_splits, build_sets, frequent_labels, label_items, make_sets
 
-PROTOCOL = {"task": "interests", "max_images": 8, "held_out": 2, "drop_above_mean": 100.0, "lower_case": True,
-            "stop_categories": [], "least_items": 1, "new_items": 0.0}  # fmt: skip
+PROTOCOL = {
+    "task": "interests",
+    "max_images": 8,
+    "held_out": 2,
+    "drop_above_mean": 100.0,
+    "lower_case": True,
+    "stop_categories": [],
+    "least_items": 1,
+    "new_items": 0.0,
+}
 VECTORS, NOTHING = np.array([[n + 1, -n, n * n / 8] for n in range(7)], np.float32), [0, 0, 0]  # images', padding's
 CROWD = [f"~{number:02}" for number in range(60)]  # users enough to fill every split; each buys "plain" three times
 
@@ -69,9 +77,13 @@ def test_labels_that_too_few_items_have_are_dropped():
     assert frequent_labels(labels, settings(least_items=1)) == ["coat", "hat", "plain", "tie"]
 
 
-@pytest.mark.parametrize(("changes", "said"), [
-    ({"least_items": 3}, "least_items asks for 3 .*'hat', has 2"), ({"stop_categories": ["hat", "plain"]}, "none"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"least_items": 3}, "least_items asks for 3 .*'hat', has 2"),
+        ({"stop_categories": ["hat", "plain"]}, "none"),
+    ],
+)
 def test_no_label_left_is_refused_with_what_to_change(changes, said):
     chosen = settings(**changes)
     labels = label_items(shop({"a": (0, ["hat"]), "b": (1, ["hat"])}), chosen)
@@ -108,8 +120,16 @@ def test_users_above_twice_the_mean_are_dropped():
 
 def test_users_without_an_image_or_a_label_are_dropped_and_counted():
     items = {"a": (0, ["hat"]), "blind": (None, ["hat"]), "rare": (2, ["tie"]), "bare": (3, []), "b": (4, ["plain"])}
-    purchases = [("kept", "a", 1), ("kept", "rare", 2), ("kept", "bare", 3), ("blind", "blind", 1), ("gone", "no", 1),
-                 ("rare", "rare", 1), ("bare", "bare", 1), ("bare", "blind", 2)]  # fmt: skip
+    purchases = [
+        ("kept", "a", 1),
+        ("kept", "rare", 2),
+        ("kept", "bare", 3),
+        ("blind", "blind", 1),
+        ("gone", "no", 1),
+        ("rare", "rare", 1),
+        ("bare", "bare", 1),
+        ("bare", "blind", 2),
+    ]
     own, counts = made(items, purchases, least_items=2)
     assert own == {"kept": ([0, 2, 3], ["hat"])}
     assert counts == {"users": 65, "users_above_limit": 0, "users_without_image": 2, "users_without_label": 2}
@@ -117,8 +137,15 @@ def test_users_without_an_image_or_a_label_are_dropped_and_counted():
 
 def test_next_holds_out_what_the_source_holds_out():
     items = {f"i{n}": (n, [f"l{n}"]) for n in range(6)} | {"blind": (None, ["unseen"])}
-    purchases = [("u", "i0", 0, "train"), ("u", "i1", 1, "test"), ("u", "i2", 2, "train"), ("u", "i3", 3, "validation"),
-                 ("u", "i4", 4, "train"), ("u", "i5", 5, None), ("u", "blind", 6, "test")]  # fmt: skip
+    purchases = [
+        ("u", "i0", 0, "train"),
+        ("u", "i1", 1, "test"),
+        ("u", "i2", 2, "train"),
+        ("u", "i3", 3, "validation"),
+        ("u", "i4", 4, "train"),
+        ("u", "i5", 5, None),
+        ("u", "blind", 6, "test"),
+    ]
     assert made(items, purchases, task="next")[0]["u"] == ([0, 2, 4, 5], ["l1", "l3", "unseen"])
     assert made(items, purchases, task="next", max_images=2)[0]["u"][0] == [4, 5]
 
@@ -186,13 +213,24 @@ def test_the_stage_writes_sets_labels_and_a_description(tmp_path):
     said = json.loads(paths[2].read_text())
     sizes = dict(sets["split"].value_counts().iter_rows())
     assert said == {
-        "source": "demo", "simulated": True, "items": 4, "items_with_image": 3, "distinct_images": 3, "purchases": 181,
-        "users": 61, "users_above_limit": 0, "users_without_image": 0, "users_without_label": 1,
-        "sets": {split: {"sets": sizes[split], "images_a_set": 2.0, "labels_a_set": 2.0,
-                         "share_of_images_in_training": 1.0} for split in ("train", "validation", "test")},
-        "labels": 2, "sets_a_label": {"coats": 60, "hats": 60},
+        "source": "demo",
+        "simulated": True,
+        "items": 4,
+        "items_with_image": 3,
+        "distinct_images": 3,
+        "purchases": 181,
+        "users": 61,
+        "users_above_limit": 0,
+        "users_without_image": 0,
+        "users_without_label": 1,
+        "sets": {
+            split: {"sets": sizes[split], "images_a_set": 2.0, "labels_a_set": 2.0, "share_of_images_in_training": 1.0}
+            for split in ("train", "validation", "test")
+        },
+        "labels": 2,
+        "sets_a_label": {"coats": 60, "hats": 60},
         "rejects": {"image: truncated": 2, "item: no item_id": 1},
-    }  # fmt: skip
+    }
     make_sets(folder, *paths, "table", settings())
     assert json.loads(paths[2].read_text())["simulated"] is False
 
@@ -204,8 +242,13 @@ def load(tmp_path):
     with embeddings.open_for_writing(tmp_path / "net.h5", {"width": 3}, 1, digests) as writer:
         writer.write(np.arange(5), VECTORS[:5])
         writer.write_unreadable(np.array([5]))
-    rows = [("a", [4, 1], [0], "train"), ("b", [0, 5, 1, 2], [1, 2], "train"), ("c", [5], [0], "train"),
-            ("d", [3, 0], [2], "validation"), ("e", [3, 6], [0], "test")]  # fmt: skip
+    rows = [
+        ("a", [4, 1], [0], "train"),
+        ("b", [0, 5, 1, 2], [1, 2], "train"),
+        ("c", [5], [0], "train"),
+        ("d", [3, 0], [2], "validation"),
+        ("e", [3, 6], [0], "test"),
+    ]
 
     def read(split, rows=rows, digests=digests):
         catalogue.write_table(tmp_path / "sets.parquet", pl.DataFrame(rows, schema=catalogue.SETS, orient="row"))

@@ -14,7 +14,9 @@ from tests.conftest import ROOT
 
 WIDTH, KINDS = 24, 4
 SETTINGS = params.load(ROOT / "pipeline/params.yaml")
-FAST = SETTINGS.train.model_copy(update={"seeds": [0, 1], "learning_rates": [3e-3, 1e-2], "batch_size": 16, "max_epochs": 10})
+FAST = SETTINGS.train.model_copy(
+    update={"seeds": [0, 1], "learning_rates": [3e-3, 1e-2], "batch_size": 16, "max_epochs": 10}
+)
 FEW = SETTINGS.evaluate.model_copy(update={"ks": [1, 3], "resamples": 100})
 IDENTITY = {"width": WIDTH, "weights": "made for a test"}
 
@@ -86,7 +88,9 @@ def test_training_does_not_look_at_the_test_split(world, tmp_path):
     world.train(tmp_path / "a", "noisy_or")
     other.train(tmp_path / "b", "noisy_or")
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
-    assert other.evaluate(tmp_path / "b", tmp_path)["micro_ap"]["mean"] < 0.6, "the swap is to be seen in the test figures"
+    assert other.evaluate(tmp_path / "b", tmp_path)["micro_ap"]["mean"] < 0.6, (
+        "the swap is to be seen in the test figures"
+    )
 
 
 def test_the_learning_rate_and_epoch_are_the_best_on_validation(world, tmp_path):

@@ -64,8 +64,9 @@ def resolve(spec: str | dict | HeadSpec) -> HeadSpec:
     if isinstance(spec, str):
         if spec not in PRESETS:
             near = difflib.get_close_matches(spec, PRESETS, 1)
-            raise SettingsError(f"unknown head {spec!r}{f'; did you mean {near[0]}?' if near else ''} "
-                                f"(presets: {', '.join(PRESETS)})")  # fmt: skip
+            raise SettingsError(
+                f"unknown head {spec!r}{f'; did you mean {near[0]}?' if near else ''} (presets: {', '.join(PRESETS)})"
+            )
         return PRESETS[spec]
     try:
         return HeadSpec.model_validate(spec)

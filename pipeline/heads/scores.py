@@ -34,8 +34,9 @@ def logsumexp(z: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 def noisy_or(z: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """P = 1 - prod (1 - p(m)) with p = sigmoid(z), as a logit; an image's share is its part in -log(1 - P).
 
-    With t = -log(1 - P) = sum of softplus(z), the logit of P is log(exp(t) - 1) = t + log(1 - exp(-t)). Sums are taken of
-    logarithms, and below SMALL both softplus(z) = exp(z) and exp(t) - 1 = t hold to the last digit: no score is too low.
+    With t = -log(1 - P) = sum of softplus(z), the logit of P is log(exp(t) - 1) = t + log(1 - exp(-t)). Sums are taken
+    of logarithms, and below SMALL both softplus(z) = exp(z) and exp(t) - 1 = t hold to the last digit, so that no score
+    is too low.
     """
     evidence = torch.where(z < SMALL, z, torch.log(F.softplus(z.clamp_min(SMALL))))
     evidence = evidence.masked_fill(~mask.unsqueeze(-1), torch.finfo(z.dtype).min)
