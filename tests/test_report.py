@@ -65,8 +65,7 @@ def test_the_headline_to_the_letter(saved):
         "| --- | --- | --- | --- | --- | --- |",
         "| any | popularity | 0.200 [0.190, 0.210] | 0.210 [0.200, 0.220] "
         "| 0.220 [0.210, 0.230] | 0.230 [0.220, 0.240] |",
-        "| b0 | average | 0.500 [0.490, 0.510] | 0.510 [0.500, 0.520] "
-        "| 0.520 [0.510, 0.530] | 0.530 [0.520, 0.540] |",
+        "| b0 | average | 0.500 [0.490, 0.510] | 0.510 [0.500, 0.520] | 0.520 [0.510, 0.530] | 0.530 [0.520, 0.540] |",
         "| b0 | gone | missing | missing | missing | missing |",
     ]
     assert "100 % of the test sets' images are in training sets too" in "\n".join(lines)
