@@ -36,6 +36,8 @@ REJECTS = {"stage": pl.String, "item_id": pl.String, "reason": pl.String}
 SETS = {"set_id": pl.String, "images": pl.List(pl.UInt32), "labels": pl.List(pl.UInt16), "split": SPLITS}
 TABLES = {"items": ITEMS, "purchases": PURCHASES, "rejects": REJECTS, "sets": SETS}
 
+NO_IMAGE = "no image"  # the reject's reason where an item never had one; any other is of an image that is unusable
+
 WRITE_BUFFER = 4 << 20  # bytes of images held before they go to the file
 HDF5_SLACK = 1 << 20  # room for HDF5's own records beside the data
 

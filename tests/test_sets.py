@@ -230,6 +230,7 @@ def test_the_stage_writes_sets_labels_and_a_description(tmp_path):
         "labels": 2,
         "sets_a_label": {"coats": 60, "hats": 60},
         "rejects": {"image: truncated": 2, "item: no item_id": 1},
+        "unreadable_images": {"items": 2, "sets": 60, "labels": 1},
     }
     make_sets(folder, *paths, "table", settings())
     assert json.loads(paths[2].read_text())["simulated"] is False

