@@ -299,3 +299,47 @@ def test_what_is_pending_or_foreign_is_not_served(project):
     process.wait()
     with pytest.raises(StoreError, match="unfinished"):
         Embeddings(project / STORE).read(np.arange(300))
+
+
+MANY = """
+import resource, sys
+from pathlib import Path
+import torch
+from torch import nn
+from pipeline.backbones import Backbone, Preprocessing
+from pipeline.catalogue import Images
+from pipeline.extract import embed
+torch.manual_seed(0)
+net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 1024)).eval().requires_grad_(False)
+crop = Preprocessing(32, 1.0, "bilinear", (0.5,) * 3, (0.5,) * 3)
+tiny = Backbone(net, crop, 1024, 4096, {"architecture": "tiny", "width": 1024})
+embed(Images(Path("data/catalogue/images.h5")), tiny, Path("cache/embeddings/tiny.h5"), "torch", 64, 2)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.long
+def test_two_hundred_thousand_images_stay_in_bounded_memory(project):
+    """Small images, another comment in each; a backbone of one layer, since memory is the question."""
+    plain = jpeg(0, 40, 40)
+    with write_images(project / "data/catalogue/images.h5") as writer:
+        for number in range(200_000):
+            comment = b"\xff\xfe\x00\x0a" + number.to_bytes(8, "big")
+            data = plain[:2] + comment + plain[2:]
+            writer.append(data, provenance.digest(data))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = {"cwd": project, "env": environment, "capture_output": True, "text": True}
+    first = subprocess.run([sys.executable, "-c", MANY], **words)
+    assert first.returncode == 0, first.stderr[-2000:]
+    start = time.monotonic()
+    again = subprocess.run([sys.executable, "-c", MANY], **words)
+    print(
+        f"\n200,000 images: {first.stdout.strip()} MB; again, finished: {time.monotonic() - start:.1f} s, "
+        f"{again.stdout.strip()} MB"
+    )
+    assert int(first.stdout) < 2000
+    store = Embeddings(project / "cache/embeddings/tiny.h5")
+    start = time.monotonic()
+    store.read(np.arange(len(store)))
+    print(f"read and checked: {time.monotonic() - start:.2f} s")
+    assert len(store.damaged()) == 0 and (store.status == DONE).all()
