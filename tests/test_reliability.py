@@ -25,7 +25,6 @@ import pytest
 from pipeline import provenance
 from pipeline.catalogue import Images, write_images
 from pipeline.embeddings import DONE, PENDING, Embeddings
-from pipeline.errors import StoreError
 from tests.conftest import ROOT, jpeg
 from tests.test_cli import failed, run, settings
 
@@ -114,9 +113,9 @@ def uninterrupted(folder: Path, batch: int) -> Embeddings:
 
 
 def test_random_kills(project):
-    catalogue(project, [jpeg(seed) for seed in range(400)])
+    catalogue(project, [jpeg(seed) for seed in range(300)])
     whole = uninterrupted(project, batch=8)
-    kills = kill_until_finished(project, whole, batch=8, wait=0.5, kills=3)
+    kills = kill_until_finished(project, whole, batch=8, wait=0.3, kills=2)
     assert (project / STORE).read_bytes() == (project / "whole.h5").read_bytes()
     assert kills >= 1 and embedded(project) - len(whole) <= 8 * kills, "at most the batch in flight is done again"
 
@@ -288,17 +287,6 @@ def test_another_image_s_vector_is_found_by_embedding_a_sample_anew(project):
     assert run(project, *words, "cache", "verify", "lite0").returncode == 0
     found = run(project, *words, "cache", "verify", "lite0", "--sample", "6")
     assert found.returncode == 1 and "row 2 (items i2): embedded anew it is another vector" in found.stdout
-
-
-def test_what_is_pending_or_foreign_is_not_served(project):
-    catalogue(project, [jpeg(seed) for seed in range(300)])
-    process = extraction(project, 8)
-    while not (status(project) == DONE).any():
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    with pytest.raises(StoreError, match="unfinished"):
-        Embeddings(project / STORE).read(np.arange(300))
 
 
 MANY = """
