@@ -37,14 +37,16 @@ class SetData:
 
     Attributes:
         set_ids: names of the sets, in their order.
+        images: rows of the store that the vectors are from, int64 [m].
         vectors: distinct images' vectors, float32 [m + 1, d]; the last row is zeros, for padding.
         rows: each set's images as rows of `vectors`, int64 [n, s].
         mask: bool [n, s].
         y: float32 [n, c].
     """
 
-    def __init__(self, set_ids: list[str], vectors: Tensor, rows: Tensor, mask: Tensor, y: Tensor):
-        self.set_ids, self.vectors, self.rows, self.mask, self.y = set_ids, vectors, rows, mask, y
+    def __init__(self, set_ids: list[str], images: Tensor, vectors: Tensor, rows: Tensor, mask: Tensor, y: Tensor):
+        self.set_ids, self.images = set_ids, images
+        self.vectors, self.rows, self.mask, self.y = vectors, rows, mask, y
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -66,7 +68,7 @@ class SetData:
         """The same sets with each vector less `mean` and divided by `std`, float32 [d] each; padding stays zeros."""
         vectors = (self.vectors - mean) / std
         vectors[-1] = 0.0
-        return SetData(self.set_ids, vectors, self.rows, self.mask, self.y)
+        return SetData(self.set_ids, self.images, vectors, self.rows, self.mask, self.y)
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the distinct images' vectors, float32 [d] each, summed in float64."""
@@ -87,6 +89,22 @@ def load(sets_path: Path, labels_path: Path, store: Embeddings, split: str) -> S
     if store.images_digest() != images_digest:
         raise StoreError(f"{store.path} holds other images than the sets: run visagg embed {store.path.stem} again")
     sets = catalogue.read_table(sets_path).filter(pl.col("split") == split)
+    return gather(sets, len(names), store, f"the {split} split")
+
+
+def gather(sets: pl.DataFrame, labels: int, store: Embeddings, name: str, width: int = 0) -> SetData:
+    """Sets with their vectors.
+
+    Args:
+        sets: a frame of the columns of sets.parquet.
+        labels: how many labels there are.
+        store: the vectors.
+        name: of the sets, for messages.
+        width: images a set at least, filled up with padding.
+
+    Raises:
+        StoreError, StageError: as `load`.
+    """
     long = sets.select("set_id", "images").explode("images")
     unreadable = pl.Series(store.unreadable(), dtype=pl.UInt32)
     long = long.filter(~pl.col("images").is_in(unreadable.implode()))
@@ -94,29 +112,32 @@ def load(sets_path: Path, labels_path: Path, store: Embeddings, split: str) -> S
         long.group_by("set_id", maintain_order=True).agg("images"), on="set_id", maintain_order="left"
     )
     if not len(sets):
-        raise StageError(f"no set of the {split} split has a readable image")
+        raise StageError(f"no set of {name} has a readable image")
     images = long["images"].unique().sort().to_numpy()
     vectors = np.zeros((len(images) + 1, store.width), np.float32)
     vectors[:-1] = store.read(images)
-    rows, mask = _pad([np.searchsorted(images, own) for own in sets["images"].to_list()], padding=len(images))
-    y = np.zeros((len(sets), len(names)), np.float32)
+    rows, mask = _pad([np.searchsorted(images, own) for own in sets["images"].to_list()], len(images), width)
+    y = np.zeros((len(sets), labels), np.float32)
     for position, labels in enumerate(sets["labels"].to_list()):
         y[position, labels] = 1.0
-    return SetData(sets["set_id"].to_list(), *map(torch.from_numpy, (vectors, rows, mask, y)))
+    arrays = (images.astype(np.int64), vectors, rows, mask, y)
+    return SetData(sets["set_id"].to_list(), *map(torch.from_numpy, arrays))
 
 
 def scores(head: SetClassifier, data: SetData) -> np.ndarray:
     """Probabilities of every set and label: float32 [n, c]."""
     head.eval()
     with torch.inference_mode():
-        parts = [torch.sigmoid(head(batch.x, batch.mask)) for batch in data.batches(SCORING_BATCH)]
+        vectors = head.standardised(data.vectors, torch.arange(len(data.vectors)) < len(data.images))
+        pairs = zip(data.rows.split(SCORING_BATCH), data.mask.split(SCORING_BATCH))
+        parts = [torch.sigmoid(head.logits_of_rows(vectors, rows, mask)) for rows, mask in pairs]
     return torch.cat(parts).numpy()
 
 
-def _pad(lists: list[np.ndarray], padding: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lists of rows to int64 [n, s], filled up with `padding`, and the mask bool [n, s]."""
+def _pad(lists: list[np.ndarray], padding: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lists of rows to int64 [n, s], s at least `width`, filled up with `padding`, and the mask bool [n, s]."""
     lengths = np.array([len(rows) for rows in lists])
-    mask = np.arange(lengths.max()) < lengths[:, None]
+    mask = np.arange(max(lengths.max(), width)) < lengths[:, None]
     rows = np.full(mask.shape, padding, np.int64)
     rows[mask] = np.concatenate(lists)
     return rows, mask

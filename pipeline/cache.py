@@ -9,12 +9,11 @@ import numpy as np
 from pipeline import catalogue, embeddings
 from pipeline.backbones import Backbone
 from pipeline.embeddings import DONE, PENDING, UNREADABLE, Embeddings
-from pipeline.engines import open_engine
 from pipeline.errors import PipelineError, StageError, Unusable
 from pipeline.images import crop_of, prepare
 
 MOSTLY = 0.5  # of the rows belong to their images: the store is this catalogue's, and the others are damaged
-SAME_COSINE = 0.999  # vectors vary a little with the engine and the batch size; another image's are far off
+SAME_COSINE = 0.995  # vectors vary a little with the engine and its precision; another image's are far off
 
 
 @dataclass(frozen=True)
@@ -101,12 +100,14 @@ def _embedded(
     rows: np.ndarray, images: catalogue.Images, backbone: Backbone, engine: str
 ) -> Iterator[tuple[int, np.ndarray | str]]:
     """Each row with its vector, float32 [d], or the reason why there is none."""
+    from pipeline.engines import open_engine
+
     asked = backbone.preprocessing
     crop = crop_of(asked.size, asked.crop_pct, asked.interpolation)
     run = open_engine(engine, backbone, batch_size=1)
     for row in map(int, rows):
         try:
-            yield row, run(prepare(images.read(row), crop)[None])[0]
+            yield row, run(prepare(images.read(row), [crop])[0][None])[0]
         except Unusable as error:
             yield row, error.reason
 

@@ -10,6 +10,7 @@
 | labels.json | label names in index order, and the digest of the images that the sets' rows point into |
 """
 
+import copy
 import json
 import os
 from collections.abc import Iterator
@@ -162,7 +163,8 @@ class Images:
         try:
             self._file = h5py.File(path, "r", rdcc_nbytes=8 * WRITE_BUFFER)
             self._bytes = self._file["bytes"]
-            self._offsets = self._file["offset"][:]
+            offsets = self._file["offset"][:]
+            self._starts, self._stops = offsets[:-1], offsets[1:]
             self.digests = self._file["digest"][:]
         except (OSError, KeyError):
             raise StageError(f"{path} is not an image file of this program: delete it and run visagg ingest") from None
@@ -174,6 +176,22 @@ class Images:
         """The digest of all images in their order."""
         return provenance.digest_images(self.digests)
 
+    def part(self, rows: np.ndarray) -> "Images":
+        """Some of the images, integer [m], as a catalogue of their own."""
+        part = copy.copy(self)
+        part.digests, part._starts, part._stops = self.digests[rows], self._starts[rows], self._stops[rows]
+        return part
+
     def read(self, row: int) -> bytes:
         """The encoded image in a row."""
-        return self._bytes[self._offsets[row] : self._offsets[row + 1]].tobytes()
+        return self._bytes[self._starts[row] : self._stops[row]].tobytes()
+
+    def read_many(self, rows: np.ndarray) -> list[bytes]:
+        """The encoded images in some rows, integer [m]; neighbours in the file are read at once."""
+        breaks = np.flatnonzero(self._stops[rows[:-1]] != self._starts[rows[1:]]) + 1
+        found = []
+        for run in np.split(rows, breaks):
+            first = self._starts[run[0]]
+            block = memoryview(self._bytes[first : self._stops[run[-1]]])
+            found += [bytes(block[self._starts[row] - first : self._stops[row] - first]) for row in run]
+        return found

@@ -4,15 +4,35 @@ import errno
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pipeline import layout, params
-from pipeline.errors import PipelineError, SettingsError
-from pipeline.heads import PRESETS, build_head
+from pipeline.errors import PipelineError, SettingsError, StageError
+from pipeline.heads import PRESETS, parameter_count, resolve
+
+if TYPE_CHECKING:
+    from pipeline.extract import Target
 
 INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
+
+
+class Shard(click.ParamType):
+    """The I-th of N parts: "I/N", counted from 1."""
+
+    name = "I/N"
+
+    def convert(self, value: object, param: click.Parameter | None, context: click.Context | None) -> tuple[int, int]:
+        index, _, count = str(value).partition("/")
+        if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+            self.fail(f"{value!r} is no part such as 1/4 or 4/4", param, context)
+        return int(index), int(count)
+
+
+SHARD = Shard()
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -54,24 +74,56 @@ def sets(path: Path) -> None:
 @cli.command()
 @click.argument("backbones", nargs=-1, required=True)
 @click.option("--rebuild", is_flag=True, help="Begin anew, whatever the stores hold.")
+@click.option("--shard", type=SHARD, metavar="I/N", help="Only the I-th of N parts, into a store of its own.")
+@click.option("--jobs", type=click.IntRange(1), default=1, help="Processes that share the work on this machine.")
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="A dask scheduler whose workers do the work, such as tcp://host:8786."
+)
 @click.pass_obj
-def embed(path: Path, backbones: tuple[str, ...], rebuild: bool) -> None:
+def embed(
+    path: Path,
+    backbones: tuple[str, ...],
+    rebuild: bool,
+    shard: tuple[int, int] | None,
+    jobs: int,
+    scheduler: str | None,
+) -> None:
     """Images through backbones, once: cache/embeddings/BACKBONE.h5.
 
     What a store holds is not done again: after an interruption the same command goes on, and when the catalogue has
-    changed only images that are new to it are embedded.
+    changed only images that are new to it are embedded. Several backbones share the decoding of each image.
+
+    On machines that share no files, run --shard 1/2 on one and --shard 2/2 on the other, copy the stores under
+    cache/embeddings/parts to one of them, and join them with visagg cache merge.
     """
+    if (shard is not None) + (jobs > 1) + (scheduler is not None) > 1:
+        raise click.UsageError("--shard, --jobs and --scheduler are three ways to divide the work: give one of them")
     settings = params.load(path)
     chosen = {alias: settings.backbone(alias) for alias in backbones}
-    from pipeline.backbones import load_backbone
+    from pipeline import extract
     from pipeline.catalogue import Images
-    from pipeline.extract import embed
 
-    images = Images(layout.CATALOGUE / "images.h5")
-    threads = settings.embed.threads or os.cpu_count() or 1
-    for alias, backbone in chosen.items():
-        loaded = load_backbone(backbone.model, backbone.weights)
-        embed(images, loaded, layout.store(alias), settings.embed.engine, settings.embed.batch_size, threads, rebuild)
+    images = layout.CATALOGUE / "images.h5"
+    catalogue = Images(images)
+    targets = [_target(alias, backbone) for alias, backbone in chosen.items()]
+    if shard:
+        rows = extract.share(len(catalogue), *shard)
+        targets = [replace(target, path=extract.part_path(target.path, *shard)) for target in targets]
+        extract.embed(catalogue.part(rows), targets, settings.embed, rebuild, all_there_is=False)
+    elif jobs > 1 or scheduler:
+        loaders = {alias: (backbone.model, backbone.weights) for alias, backbone in chosen.items()}
+        extract.embed_in_parts(images, targets, loaders, settings.embed, jobs, scheduler, rebuild)
+    else:
+        extract.embed(catalogue, targets, settings.embed, rebuild)
+
+
+def _target(alias: str, backbone: params.BackboneSettings) -> "Target":
+    """A backbone and its store, by its alias."""
+    from pipeline.backbones import open_backbone
+    from pipeline.extract import Target
+
+    opened = open_backbone(backbone.model, backbone.weights, layout.backbone_record(alias))
+    return Target(alias, opened, layout.store(alias))
 
 
 @cli.command()
@@ -123,13 +175,33 @@ def floor(path: Path) -> None:
 
 
 @cli.command()
+@click.pass_obj
+def ablate(path: Path) -> None:
+    """Trains heads with each peculiarity of the published code: reports/ablation.json."""
+    settings = params.load(path)
+    from pipeline.ablation import ablate
+
+    ablate(
+        {name: resolve(name) for name in settings.ablation.heads},
+        layout.store(settings.ablation.backbone),
+        layout.CATALOGUE,
+        layout.SETS,
+        layout.LABELS,
+        layout.ABLATION,
+        settings.sets,
+        settings.train,
+        settings.evaluate,
+    )
+
+
+@cli.command()
 @click.argument("backbone")
 @click.pass_obj
 def cost(path: Path, backbone: str) -> None:
     """Measures what each compared head costs on a backbone: reports/cost/BACKBONE.json."""
     settings = params.load(path)
     settings.require("backbones", backbone)
-    from pipeline.bench import measure_heads
+    from pipeline.cost import measure_heads
 
     specs = {alias: settings.head(alias) for alias in settings.compare.heads}
     measure_heads(specs, layout.store(backbone), layout.LABELS, settings.sets.max_images, layout.cost(backbone))
@@ -152,12 +224,12 @@ def report(path: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="A list of objects with name and parameters.")
 def heads(dim: int, classes: int, as_json: bool) -> None:
     """Lists the named heads and how many parameters they have."""
-    rows = [{"name": name, "parameters": build_head(name, dim, classes).parameter_count()} for name in PRESETS]
+    rows = [{"name": name, "parameters": parameter_count(spec, dim, classes)} for name, spec in PRESETS.items()]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
     for row in rows:
-        click.echo(f"{row['name']:20s} {row['parameters']:>12,}")
+        click.echo(f"{row['name']:26s} {row['parameters']:>12,}")
 
 
 @cli.group()
@@ -185,7 +257,7 @@ def verify(path: Path, backbones: tuple[str, ...], sample: int, seed: int, repai
     settings = params.load(path)
     chosen = {alias: settings.backbone(alias) for alias in backbones}
     from pipeline import cache
-    from pipeline.backbones import load_backbone
+    from pipeline.backbones import open_backbone
     from pipeline.catalogue import Images
     from pipeline.embeddings import Embeddings
 
@@ -195,7 +267,7 @@ def verify(path: Path, backbones: tuple[str, ...], sample: int, seed: int, repai
         store = Embeddings(layout.store(alias))
         faults = cache.verify(store, images, items)
         if sample:
-            loaded = load_backbone(backbone.model, backbone.weights)
+            loaded = open_backbone(backbone.model, backbone.weights)
             faults += cache.verify_sample(store, images, items, loaded, settings.embed.engine, sample, seed)
         for fault in faults:
             click.echo(f"{alias} row {fault.row} (items {', '.join(fault.item_ids) or 'unknown'}): {fault.reason}")
@@ -204,6 +276,81 @@ def verify(path: Path, backbones: tuple[str, ...], sample: int, seed: int, repai
         found += len(faults)
     click.echo(f"{found} faulty rows{' made pending: run visagg embed' if repair and found else ''}")
     sys.exit(1 if found and not repair else 0)
+
+
+@cache.command()
+@click.argument("backbone")
+@click.argument("parts", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.pass_obj
+def merge(path: Path, backbone: str, parts: tuple[Path, ...]) -> None:
+    """Joins parts that embed --shard made into a backbone's store; without PARTS, those in cache/embeddings/parts.
+
+    The parts stay where they are; a part of another backbone, or of other weights, is refused.
+    """
+    chosen = params.load(path).backbone(backbone)
+    from pipeline import extract
+    from pipeline.catalogue import Images
+
+    if not (found := parts or extract.parts_of(layout.store(backbone))):
+        raise StageError(
+            f"no parts of {backbone} in {layout.STORES / 'parts'}: run visagg embed {backbone} --shard 1/2"
+        )
+    extract.merge_parts(Images(layout.CATALOGUE / "images.h5"), _target(backbone, chosen), found)
+
+
+@cli.group()
+def bench() -> None:
+    """Measures the program against others on this machine."""
+
+
+@bench.command("embed")
+@click.option(
+    "--images",
+    "folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    required=True,
+    help="Photos, in folders that name their classes.",
+)
+@click.option("--backbone", "alias", required=True, help="As declared in the settings.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Where the figures go.")
+@click.option("--limit", type=click.IntRange(1), help="Only so many photos, for a quick look.")
+@click.option("--blocks", type=click.IntRange(1), default=6, show_default=True, help="Turns that contenders take.")
+@click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Images a batch, of the others.")
+@click.pass_obj
+def bench_embed(
+    path: Path, folder: Path, alias: str, json_path: Path | None, limit: int | None, blocks: int, batch: int
+) -> None:
+    """Images a second, end to end: visagg embed against timm with a DataLoader, and against ONNX Runtime."""
+    settings = params.load(path)
+    backbone = settings.backbone(alias)
+    from pipeline import files
+    from pipeline.bench.embedding import bench_embedding
+    from pipeline.bench.figures import table
+
+    found = bench_embedding(folder, alias, backbone, settings.embed, limit, blocks, batch)
+    if json_path:
+        files.write_json(json_path, found)
+    click.echo(table(found["contenders"]))
+
+
+@bench.command("train")
+@click.argument("backbone")
+@click.argument("heads", nargs=-1)
+@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Where the figures go.")
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Turns that both ways take.")
+@click.pass_obj
+def bench_train(path: Path, backbone: str, heads: tuple[str, ...], json_path: Path | None, rounds: int) -> None:
+    """Sets a second for each head (default: those compared) against a plain torch loop that reads from HDF5."""
+    settings = params.load(path)
+    settings.require("backbones", backbone)
+    specs = {alias: settings.head(alias) for alias in heads or settings.compare.heads}
+    from pipeline import files
+    from pipeline.bench.training import measure_training, table
+
+    found = measure_training(specs, layout.store(backbone), layout.SETS, layout.LABELS, settings.train, rounds)
+    if json_path:
+        files.write_json(json_path, found)
+    click.echo(table(found))
 
 
 def _require_pair(path: Path, backbone: str, head: str) -> params.Params:

@@ -34,7 +34,8 @@ def evaluate(
     data = batches.load(sets_path, labels_path, store, "test")
     scores = [batches.scores(runs.load_head(folder, run, result.seed), data) for result in run.seeds]
     thresholds = [result.threshold for result in run.seeds]
-    files.write_json(metrics_path, summary.summarise(scores, data.truth(), thresholds, settings))
+    figures = summary.summarise(scores, data.truth(), thresholds, settings)
+    files.write_json(metrics_path, {**figures, "tuning": _tuning(run)})
     seeds = [result.seed for result in run.seeds]
     write_scores(scores_path, summary.per_set(data.set_ids, scores, data.truth(), seeds, settings.ks))
 
@@ -43,3 +44,12 @@ def write_scores(path: Path, frame: pl.DataFrame) -> None:
     """Writes what `summary.per_set` gives."""
     with files.write_aside(path) as aside:
         frame.write_parquet(aside, compression="zstd")
+
+
+def _tuning(run: runs.Run) -> dict:
+    """What tuning tried and chose, for the tables."""
+    return {
+        "validation_micro_ap": run.tuning,
+        "learning_rate": run.learning_rate,
+        "seeds": {str(result.seed): {"epoch": result.epoch, "micro_ap": result.micro_ap} for result in run.seeds},
+    }

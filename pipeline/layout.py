@@ -12,6 +12,7 @@ STORES = Path("cache/embeddings")
 
 REPORTS = Path("reports")
 DATA_REPORT = REPORTS / "data.json"
+ABLATION = REPORTS / "ablation.json"
 POPULARITY = REPORTS / "metrics/popularity.json"
 TABLES = REPORTS / "tables"
 
@@ -19,6 +20,11 @@ TABLES = REPORTS / "tables"
 def store(backbone: str) -> Path:
     """A backbone's embedding store."""
     return STORES / f"{backbone}.h5"
+
+
+def backbone_record(backbone: str) -> Path:
+    """What is known of a backbone without loading it."""
+    return Path("cache/backbones") / f"{backbone}.json"
 
 
 def head(backbone: str, name: str) -> Path:

@@ -98,13 +98,15 @@ class EmbedSettings(Section):
     """Stage one. None of these is part of an embedding's identity.
 
     Attributes:
-        engine: the runtime: "openvino", "torch", or "auto" for the faster one that is installed.
-        batch_size: images a batch.
-        threads: images decoded at a time; 0: one for each core.
+        engine: the runtime: "openvino", "torch", or "auto" for the fastest there is.
+        precision: "auto": bfloat16 where the processor has it and some real images come out the same; or "float32".
+        batch_size: images a batch; 0: what suits the device.
+        threads: cores to use; 0: all that this process may use.
     """
 
     engine: Literal["auto", "openvino", "torch"]
-    batch_size: PositiveInt
+    precision: Literal["auto", "float32"]
+    batch_size: Annotated[int, Field(ge=0)]
     threads: Annotated[int, Field(ge=0)]
 
 
@@ -142,6 +144,18 @@ class EvaluateSettings(Section):
     resamples: Annotated[int, Field(ge=100)]
 
 
+class AblationSettings(Section):
+    """What the peculiarities of the published code do to the figures.
+
+    Attributes:
+        backbone: the one whose vectors are used.
+        heads: presets that get them, one at a time.
+    """
+
+    backbone: str
+    heads: Annotated[list[str], Field(min_length=1)]
+
+
 class Params(Section):
     """All of params.yaml."""
 
@@ -154,12 +168,16 @@ class Params(Section):
     embed: EmbedSettings
     train: TrainSettings
     evaluate: EvaluateSettings
+    ablation: AblationSettings
 
     @model_validator(mode="after")
     def _names_are_declared(self) -> "Params":
         for kind in ("backbones", "heads"):
             for alias in getattr(self.compare, kind):
                 self.require(kind, alias)
+        self.require("backbones", self.ablation.backbone)
+        for name in self.ablation.heads:
+            resolve(name)
         for alias in self.heads:
             self.head(alias)
         return self
@@ -169,6 +187,7 @@ class Params(Section):
         for name, values in (
             ("compare.backbones", self.compare.backbones),
             ("compare.heads", self.compare.heads),
+            ("ablation.heads", self.ablation.heads),
             ("train.seeds", self.train.seeds),
             ("train.learning_rates", self.train.learning_rates),
             ("evaluate.ks", self.evaluate.ks),

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import nullcontext
 
 from tqdm import tqdm
 
@@ -43,3 +44,32 @@ class Progress:
             self._bar.close()
         elif self._done and kind is None:
             self._line()
+
+
+class Console:
+    """What a long run says, on standard error."""
+
+    def say(self, line: str) -> None:
+        """Says a line."""
+        print(line, file=sys.stderr, flush=True)
+
+    def progress(self, name: str, total: int | None, unit: str) -> Progress | nullcontext:
+        """Counts things done; arguments as of `Progress`. As a context: the counter, or None where none shows."""
+        return Progress(name, total, unit)
+
+
+class Notes(Console):
+    """What a worker elsewhere says: kept for whoever sent it.
+
+    Attributes:
+        lines: what was said.
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    def progress(self, name: str, total: int | None, unit: str) -> nullcontext:
+        return nullcontext()

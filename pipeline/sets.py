@@ -43,6 +43,13 @@ def make_sets(
     )
 
 
+def of_one_image(catalogue_folder: Path, names: list[str], settings: "SetSettings") -> pl.DataFrame:
+    """The same users' sets with their first image alone, labelled by it alone; `names` are the labels."""
+    items, purchases = (catalogue.read_table(catalogue_folder / f"{name}.parquet") for name in ("items", "purchases"))
+    settings = settings.model_copy(update={"max_images": 1})
+    return build_sets(items, purchases, label_items(items, settings), names, settings)[0]
+
+
 def label_items(items: pl.DataFrame, settings: "SetSettings") -> pl.DataFrame:
     """The labels of each item: every category on every path, less the stop categories.
 

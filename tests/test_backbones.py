@@ -1,28 +1,28 @@
-"""Weights: where they come from, and every way in which they can be wrong."""
+"""Weights: where they come from, and every way in which they can be wrong; the record that spares loading them."""
+
+import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-from pipeline.backbones import load_backbone
+from pipeline.backbones import models, open_backbone
 from pipeline.errors import SettingsError, WeightsError
-
-SMALL = "mobilenetv3_small_050"  # 1024 numbers after the head's convolution; timm's num_features says 288
+from tests.conftest import SMALL
 
 
 @pytest.fixture(scope="module")
-def state():
-    import timm
-
-    torch.manual_seed(0)
-    return timm.create_model(SMALL, pretrained=False, num_classes=7).state_dict()
+def state(small_weights):
+    return load_file(small_weights)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 def test_a_local_file_gives_the_model_its_weights(tmp_path, state, suffix):
     path = tmp_path / f"weights{suffix}"
     save_file(state, path) if suffix == ".safetensors" else torch.save({"state_dict": state}, path)
-    backbone = load_backbone(SMALL, str(path))
+    backbone = open_backbone(SMALL, str(path))
     assert backbone.width == 1024
     assert torch.equal(backbone.model.state_dict()["conv_stem.weight"], state["conv_stem.weight"])
     assert not backbone.model.training
@@ -33,7 +33,7 @@ def test_identity_follows_the_tensors_not_the_file(tmp_path, state):
     torch.save(state, tmp_path / "b.pth")
     save_file({**state, "conv_stem.weight": state["conv_stem.weight"] + 1}, tmp_path / "c.safetensors")
     a, b, c = (
-        load_backbone(SMALL, str(tmp_path / name)).identity for name in ("a.safetensors", "b.pth", "c.safetensors")
+        open_backbone(SMALL, str(tmp_path / name)).identity for name in ("a.safetensors", "b.pth", "c.safetensors")
     )
     assert a == b
     assert {key for key in a if a[key] != c[key]} == {"weights"}
@@ -50,7 +50,7 @@ def test_identity_follows_the_tensors_not_the_file(tmp_path, state):
 def test_weights_that_do_not_fit_are_refused_by_name(tmp_path, state, change, message):
     save_file(change(state), tmp_path / "w.safetensors")
     with pytest.raises(WeightsError, match=message):
-        load_backbone(SMALL, str(tmp_path / "w.safetensors"))
+        open_backbone(SMALL, str(tmp_path / "w.safetensors"))
 
 
 class Evil:
@@ -62,7 +62,7 @@ def test_a_checkpoint_with_code_is_not_executed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": Evil()}, "w.pth")
     with pytest.raises(WeightsError, match="not a file of tensors alone"):
-        load_backbone(SMALL, "w.pth")
+        open_backbone(SMALL, "w.pth")
     assert not (tmp_path / "executed").exists()
 
 
@@ -70,18 +70,18 @@ def test_a_checkpoint_with_code_is_not_executed(tmp_path, monkeypatch):
 def test_a_file_of_something_else_is_refused(tmp_path, name):
     (tmp_path / name).write_text("<html>404</html>")
     with pytest.raises(WeightsError, match=name):
-        load_backbone(SMALL, str(tmp_path / name))
+        open_backbone(SMALL, str(tmp_path / name))
 
 
 def test_names_that_do_not_exist(tmp_path):
     with pytest.raises(SettingsError, match="unknown backbone model 'mobilnet'"):
-        load_backbone("mobilnet", "hub")
+        open_backbone("mobilnet", "hub")
     with pytest.raises(SettingsError, match="timm has mobilenetv1_100.ra4_e3600_r224_in1k"):
-        load_backbone("mobilenetv1_100.wrong", "hub")
+        open_backbone("mobilenetv1_100.wrong", "hub")
     with pytest.raises(WeightsError, match="pip install no_such_package"):
-        load_backbone(SMALL, "package:no_such_package")
+        open_backbone(SMALL, "package:no_such_package")
     with pytest.raises(WeightsError, match="is missing"):
-        load_backbone(SMALL, str(tmp_path / "nowhere.pth"))
+        open_backbone(SMALL, str(tmp_path / "nowhere.pth"))
 
 
 def test_an_unreachable_hub_costs_one_line_that_says_what_to_do(tmp_path, monkeypatch):
@@ -91,5 +91,105 @@ def test_an_unreachable_hub_costs_one_line_that_says_what_to_do(tmp_path, monkey
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     with pytest.raises(WeightsError, match="did not give mobilenetv1_100.*set this backbone's weights") as error:
-        load_backbone("mobilenetv1_100.ra4_e3600_r224_in1k", "hub")
+        open_backbone("mobilenetv1_100.ra4_e3600_r224_in1k", "hub")
     assert "\n" not in str(error.value)
+
+
+FILE, RECORD = Path("w.safetensors"), Path("cache/small.json")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, small_weights):
+    """A folder with a weights file and its record, and the backbone that both were made for."""
+    folder = tmp_path_factory.mktemp("made")
+    shutil.copy(small_weights, folder / FILE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return folder, open_backbone(SMALL, str(FILE), RECORD)
+
+
+@pytest.fixture
+def kept(tmp_path, made, monkeypatch):
+    """The backbone, in a copy of its folder."""
+    shutil.copytree(made[0], tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return made[1]
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """The models that were loaded since."""
+    names, load = [], models.load
+    monkeypatch.setattr(models, "load", lambda model, weights: names.append(model) or load(model, weights))
+    return names
+
+
+@pytest.fixture
+def quick_loads(monkeypatch, kept):
+    """As `loads`; what is loaded is always the kept backbone."""
+    names = []
+    monkeypatch.setattr(models, "load", lambda model, weights: names.append(model) or (kept.model, FILE))
+    return names
+
+
+def test_a_record_spares_loading_until_the_model_itself_is_asked_for(kept, loads):
+    again = open_backbone(SMALL, str(FILE), RECORD)
+    assert (again.identity, again.parameters, again.width) == (kept.identity, kept.parameters, 1024)
+    assert again.preprocessing == kept.preprocessing and loads == []
+    assert torch.equal(again.model.conv_stem.weight, kept.model.conv_stem.weight)
+    assert again.model is again.model and loads == [SMALL]
+
+
+def test_no_record_is_used_unless_it_is_asked_for(kept, quick_loads):
+    RECORD.write_text(RECORD.read_text().replace('"width": 1024', '"width": 9'))
+    assert open_backbone(SMALL, str(FILE)).identity == kept.identity and quick_loads == [SMALL]
+
+
+def test_a_record_of_other_weights_in_the_same_file_is_made_anew(kept, loads, state):
+    save_file({**state, "conv_stem.weight": state["conv_stem.weight"] + 1}, FILE)
+    for _ in range(2):
+        found = open_backbone(SMALL, str(FILE), RECORD).identity
+        assert {key for key in found if found[key] != kept.identity[key]} == {"weights"} and loads == [SMALL]
+
+
+def test_a_record_does_not_hide_that_its_weights_are_gone(kept):
+    FILE.unlink()
+    with pytest.raises(WeightsError, match="is missing"):
+        open_backbone(SMALL, str(FILE), RECORD)
+
+
+def test_a_record_of_another_model_or_timm_is_not_used(kept, quick_loads, monkeypatch):
+    open_backbone("mobilenetv3_small_075", str(FILE), RECORD)
+    open_backbone(SMALL, str(FILE), RECORD)
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "0.0.1")
+    open_backbone(SMALL, str(FILE), RECORD)
+    assert quick_loads == ["mobilenetv3_small_075", SMALL, SMALL]
+    open_backbone(SMALL, str(FILE), RECORD)
+    assert len(quick_loads) == 3, "the other timm's own record holds"
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", "7", "null", "\x00", "made_from", "weights_file", "weights_digest", "identity", "parameters"],
+)
+def test_a_record_that_is_damaged_or_lacks_a_field_is_made_anew(kept, quick_loads, content):
+    if content in (known := json.loads(RECORD.read_text())):
+        del known[content]
+        content = json.dumps(known)
+    RECORD.write_text(content)
+    for _ in range(2):
+        assert open_backbone(SMALL, str(FILE), RECORD).identity == kept.identity and quick_loads == [SMALL]
+
+
+def test_a_record_of_the_hub_s_weights_holds_as_long_as_the_file_that_was_downloaded(kept, loads, monkeypatch):
+    record = Path("hub.json")
+    hub = (kept.model, None)
+    monkeypatch.setattr(models, "_from_hub", lambda model: hub)
+    open_backbone(SMALL, "hub", record)
+    assert not record.exists(), "timm alone knows where these weights are"
+    hub = (kept.model, FILE)
+    for _ in range(2):
+        assert open_backbone(SMALL, "hub", record).identity == kept.identity and len(loads) == 2
+    FILE.write_bytes(FILE.read_bytes() + b" ")
+    open_backbone(SMALL, "hub", record)
+    assert len(loads) == 3

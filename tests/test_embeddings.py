@@ -173,6 +173,34 @@ def test_vectors_follow_their_images_into_another_catalogue(store, names):
     assert_right(found, np.flatnonzero(found.status == DONE), names)
 
 
+def test_another_store_s_rows_are_taken_over_where_nothing_is_here_yet(tmp_path, store, monkeypatch):
+    """Its damaged and pending rows are not, nor is what has a verdict here; the other store is as it was."""
+    damage(store, "embedding", 2, 3)
+    damage(store, "crc", 5, 0)  # of an unreadable one
+    with open_for_repair(store) as writer:
+        writer.reopen(np.array([6]))
+    monkeypatch.setattr("pipeline.embeddings.writer.BLOCK", 2)
+    before, names = store.read_bytes(), [9, 6, 5, 4, 3, 2, 1, 0, 8]
+    with opened(path := tmp_path / "b.h5", names) as writer:
+        writer.write(np.array([7]), np.full((1, WIDTH), 7.0))  # image 0, otherwise than there
+        writer.write_unreadable(np.array([3]))  # image 4, which has a vector there
+        assert writer.copy_from(Embeddings(store)) == 2
+        assert writer.pending().tolist() == [0, 1, 2, 5, 8]
+        assert writer.copy_from(Embeddings(store)) == 0
+    found = Embeddings(path)
+    assert_right(found, [6], names)
+    assert found.unreadable().tolist() == [3, 4] and (found.read(np.array([7])) == 7).all()
+    assert store.read_bytes() == before and not len(found.damaged())
+
+
+def test_a_store_of_another_identity_is_not_taken_over(tmp_path, store):
+    with opened(path := tmp_path / "b.h5", weights="ffff", layer=3) as writer:
+        with pytest.raises(StoreError) as caught:
+            writer.copy_from(Embeddings(store))
+        assert len(writer.pending()) == ROWS
+    assert str(caught.value) == f"{store} does not fit {path}: layer: None, not 3; weights: 0a1b, not ffff"
+
+
 @pytest.mark.parametrize("name, byte", [("embedding", 0), ("embedding", 9), ("digest", 15), ("crc", 2)])
 @pytest.mark.parametrize("row", [0, 4, 6])
 def test_a_flipped_bit_is_found_and_its_row_named(store, name, byte, row):

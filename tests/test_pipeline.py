@@ -30,7 +30,7 @@ HEADS = [
     "squeeze_expand_fc",
     "instance_max",
     "noisy_or",
-    "logsumexp",
+    "noisy_or_dropout",
 ]
 
 
@@ -76,6 +76,7 @@ def test_the_demo_from_nothing_to_tables_and_what_a_change_runs(own_project):
         "sets",
         "embed@lite0",
         "floor",
+        "ablate",
         "cost@lite0",
         "report",
         *(f"{verb}@lite0-{head}" for verb in ("train", "evaluate") for head in ("average", "noisy_or")),
@@ -138,7 +139,7 @@ def test_an_own_catalogue_in_tables(own_project, photos):
     (own_project / "data/raw/items.csv").write_text("\n".join(rows))
     (own_project / "data/raw/purchases.csv").write_text("\n".join(bought))
     start(own_project)
-    change(own_project, ("name: demo ", "name: table "), *SMALL[2:], *keep_heads("logsumexp"))
+    change(own_project, ("name: demo ", "name: table "), *SMALL[2:], *keep_heads("noisy_or"))
     repro(own_project)
     rejects = pl.read_parquet(own_project / "data/catalogue/rejects.parquet")
     reasons = {tuple(row) for row in rejects.iter_rows()}

@@ -27,7 +27,12 @@ def saved(tmp_path, monkeypatch):
         figures = {
             name: entry(base + 0.01 * i) for i, name in enumerate(("micro_f1", "macro_f1", "micro_ap", "macro_ap"))
         }
-        write(path, {**figures, **{f"{name}@10": entry(base + 0.1) for name in NAMES}})
+        tuning = {
+            "validation_micro_ap": {"0.003": 0.61234, "0.01": 0.6},
+            "learning_rate": 0.003,
+            "seeds": {"0": {"epoch": 4, "micro_ap": 0.61234}, "1": {"epoch": 2, "micro_ap": 0.5}},
+        }
+        write(path, {**figures, **{f"{name}@10": entry(base + 0.1) for name in NAMES}, "tuning": tuning})
     write(
         layout.DATA_REPORT,
         {
@@ -46,7 +51,14 @@ def saved(tmp_path, monkeypatch):
             "images": 8,
             "backbone_parameters": 1_000_000,
             "machine": {"processor": "P", "threads": 1, "torch": "T"},
-            "heads": {"average": {"parameters": 27, "milliseconds": 0.1234}},
+            "heads": {
+                "average": {
+                    "parameters": 27,
+                    "milliseconds": 0.1234,
+                    "folded_parameters": 20,
+                    "folded_milliseconds": 0.1,
+                }
+            },
         },
     )
     return tmp_path
@@ -89,8 +101,8 @@ def test_csv_has_a_column_for_each_bound(saved):
 def test_cost_counts_the_backbone_too(saved):
     report.report([("b0", "average"), ("b0", "unmeasured")], [10])
     text = (layout.TABLES / "cost.md").read_text()
-    assert "| b0 | average | 27 | 0.0 | 4.0 | 0.1234 |" in text
-    assert "| b0 | unmeasured | missing | missing | missing | missing |" in text
+    assert "| b0 | average | 27 | 20 | 0.0 | 0.0 | 4.0 | 0.1234 | 0.1 |" in text
+    assert f"| b0 | unmeasured |{' missing |' * 7}" in text
     assert "P, 1 thread, torch T" in text
 
 
@@ -104,7 +116,8 @@ def test_tables_made_twice_are_the_same_bytes(saved):
     first = {path.name: path.read_bytes() for path in layout.TABLES.iterdir()}
     report.report([("b0", "average")], [10])
     assert first == {path.name: path.read_bytes() for path in layout.TABLES.iterdir()}
-    assert set(first) == {f"{name}.{end}" for name in ("headline", "quality", "cost", "data") for end in ("md", "csv")}
+    names = ("headline", "quality", "cost", "tuning", "ablation", "data")
+    assert set(first) == {f"{name}.{end}" for name in names for end in ("md", "csv")}
 
 
 def test_no_figures_at_all_is_an_error(tmp_path, monkeypatch, saved):
@@ -113,3 +126,25 @@ def test_no_figures_at_all_is_an_error(tmp_path, monkeypatch, saved):
     layout.DATA_REPORT.unlink()
     with pytest.raises(StageError, match="run visagg sets"):
         report.report([("b0", "average")], [10])
+
+
+def test_the_tuning_table_shows_what_was_tried_and_chosen(saved):
+    report.report([("b0", "average"), ("b0", "gone")], [10])
+    lines = (layout.TABLES / "tuning.md").read_text().splitlines()
+    assert lines[4:8] == [
+        "| backbone | head | runs | rate 0.003 | rate 0.01 | chosen rate | seed 0 (epoch) | seed 1 (epoch) |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| b0 | average | 3 | 0.6123 | 0.6000 | 0.003 | 0.6123 (4) | 0.5000 (2) |",
+        "| b0 | gone | missing | missing | missing | missing | missing | missing |",
+    ]
+
+
+def test_the_ablation_table_says_how_much_each_switch_moves_the_figures(saved):
+    figures = {name: entry(0.5) for name in ("macro_f1", "macro_ap")}
+    plain = {"head": "average", "switch": "none", **figures, "micro_f1": entry(0.75), "micro_ap": entry(0.8)}
+    worse = {**plain, "switch": "padding takes part", "micro_f1": entry(0.7), "micro_ap": entry(0.81)}
+    write(layout.ABLATION, {"backbone": "b0", "rows": [plain, worse]})
+    report.report([("b0", "average")], [10])
+    last = (layout.TABLES / "ablation.md").read_text().splitlines()[7]
+    assert last.startswith("| average | padding takes part | 0.700 [0.690, 0.710] | ")
+    assert last.endswith(" | -0.050 | +0.010 |")

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 import torch
 
-from pipeline import batches, catalogue, embeddings, evaluate, metrics, params, provenance, runs, train
+from pipeline import batches, catalogue, embeddings, evaluate, metrics, params, provenance, runs, train, tuning
 from pipeline.errors import StageError, StoreError
 from pipeline.heads import PRESETS, resolve
 from tests.conftest import ROOT
@@ -77,7 +77,7 @@ def test_every_head_learns_and_is_scored(head, world, tmp_path):
 
 def test_the_same_seeds_give_the_same_bytes_on_any_number_of_cores(world, tmp_path, monkeypatch):
     world.train(tmp_path / "a", "squeeze_expand_fc")
-    monkeypatch.setattr(train.joblib, "cpu_count", lambda: 1)
+    monkeypatch.setattr(tuning.joblib, "cpu_count", lambda: 1)
     world.train(tmp_path / "b", "squeeze_expand_fc")
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
@@ -119,8 +119,8 @@ def test_padding_does_not_change_what_is_learnt(world, tmp_path, monkeypatch):
     world.train(tmp_path / "a", "attention2_fc")
     plain = batches._pad
 
-    def wider(lists, padding):
-        rows, mask = plain(lists, padding)
+    def wider(lists, padding, width):
+        rows, mask = plain(lists, padding, width)
         return np.pad(rows, ((0, 0), (0, 3)), constant_values=padding), np.pad(mask, ((0, 0), (0, 3)))
 
     monkeypatch.setattr(batches, "_pad", wider)

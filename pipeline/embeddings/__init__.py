@@ -14,6 +14,7 @@ changes, and an interrupted run ends in the same bytes as an uninterrupted one. 
 than a block's, so that rows can be finished in any order without touching what protects their neighbours.
 """
 
+from pipeline.embeddings.lock import hold
 from pipeline.embeddings.store import DONE, PENDING, UNREADABLE, Embeddings
 from pipeline.embeddings.writer import EmbeddingWriter, open_for_repair, open_for_writing
 
@@ -23,6 +24,7 @@ __all__ = [
     "UNREADABLE",
     "EmbeddingWriter",
     "Embeddings",
+    "hold",
     "open_for_repair",
     "open_for_writing",
 ]

@@ -24,6 +24,7 @@ class EmbeddingWriter:
 
     def __init__(self, path: Path):
         store = Embeddings(path)
+        self._path, self._identity = path, store.identity
         self._digests, self._offsets, self._width = store.digests, store.offsets, store.width
         self._status = store.status.copy()
         self._file = os.open(path, os.O_RDWR)
@@ -46,6 +47,8 @@ class EmbeddingWriter:
         Raises:
             StoreError: when a vector does not fit the store's width or is not finite in float16.
         """
+        if not len(rows):
+            return
         with np.errstate(over="ignore"):
             vectors = np.ascontiguousarray(vectors, np.float16)
         if vectors.shape != (len(rows), self._width) or not np.isfinite(vectors).all():
@@ -59,11 +62,36 @@ class EmbeddingWriter:
 
     def write_unreadable(self, rows: np.ndarray) -> None:
         """Marks rows whose image cannot be read; they get no vector."""
+        if not len(rows):
+            return
         crc = marks(self._digests[rows])
         for start, stop in _runs(rows):
             self._put("crc", rows[start], crc[start:stop])
         os.fdatasync(self._file)
         self._mark(rows, UNREADABLE)
+
+    def copy_from(self, other: Embeddings) -> int:
+        """Takes over rows that are pending here and finished and intact in another store, by the digest of their image.
+
+        Returns:
+            How many rows.
+
+        Raises:
+            StoreError: when the other store has another identity.
+        """
+        if lines := provenance.differences(other.identity, self._identity):
+            raise StoreError(f"{other.path} does not fit {self._path}: {'; '.join(lines)}")
+        known = {digest.tobytes(): row for row, digest in enumerate(other.digests)}
+        pairs = [(row, known[key]) for row in self.pending() if (key := self._digests[row].tobytes()) in known]
+        copied = 0
+        for start in range(0, len(pairs), BLOCK):
+            to, source = np.array(pairs[start : start + BLOCK]).T
+            good = other.intact(source)
+            done, unreadable = (good & (other.status[source] == status) for status in (DONE, UNREADABLE))
+            self.write(to[done], other.read(source[done]))
+            self.write_unreadable(to[unreadable])
+            copied += int(good.sum())
+        return copied
 
     def reopen(self, rows: np.ndarray) -> None:
         """Makes rows pending again, whatever they hold."""
@@ -159,7 +187,8 @@ def _create(path: Path, identity: dict, parameters: int, digests: np.ndarray, ol
             size = file.id.get_filesize()
         os.truncate(aside, size)
         if old is not None:
-            _carry_over(old, aside)
+            with _opened(aside) as writer:
+                writer.copy_from(old)
 
 
 def _allocate(file: h5py.File, name: str, shape: tuple[int, ...], dtype: type) -> None:
@@ -171,19 +200,6 @@ def _allocate(file: h5py.File, name: str, shape: tuple[int, ...], dtype: type) -
     layout.set_obj_track_times(False)
     kind = h5py.h5t.py_create(np.dtype(dtype), logical=True)
     h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create_simple(shape), layout)
-
-
-def _carry_over(old: Embeddings, path: Path) -> None:
-    """Copies intact rows of an older store into a new one, by the digest of their image."""
-    known = {digest.tobytes(): row for row, digest in enumerate(old.digests)}
-    with _opened(path) as writer:
-        pairs = [(row, known[key]) for row, key in enumerate(map(bytes, writer._digests)) if key in known]
-        for start in range(0, len(pairs), BLOCK):
-            to, source = np.array(pairs[start : start + BLOCK]).T
-            good = old.intact(source)
-            done, unreadable = (good & (old.status[source] == status) for status in (DONE, UNREADABLE))
-            writer.write(to[done], old.read(source[done]))
-            writer.write_unreadable(to[unreadable])
 
 
 def _runs(rows: np.ndarray) -> Iterator[tuple[int, int]]:

@@ -1,17 +1,18 @@
 """Set classifiers: heads that turn the vectors of a set of images into a score for each label.
 
-A head is described by a HeadSpec (`presets.py`), and built from it by `build_head`. Shapes everywhere: b sets, s images
-a set at most, d numbers a vector, c labels.
+A head is described by a HeadSpec (`spec.py`), and built from it by `build_head`. Shapes everywhere: b sets, s images a
+set at most, d numbers a vector, c labels.
 """
 
 from typing import TYPE_CHECKING
 
-from pipeline.heads.presets import PRESETS, HeadSpec, resolve
+from pipeline.heads.presets import PRESETS, resolve
+from pipeline.heads.spec import HeadSpec, can_merge, parameter_count
 
 if TYPE_CHECKING:
     from pipeline.heads.classifier import SetClassifier
 
-__all__ = ["PRESETS", "HeadSpec", "build_head", "resolve"]
+__all__ = ["PRESETS", "HeadSpec", "build_head", "can_merge", "parameter_count", "resolve"]
 
 
 def build_head(spec: "str | dict | HeadSpec", dim: int, classes: int) -> "SetClassifier":

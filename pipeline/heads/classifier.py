@@ -5,16 +5,13 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
+from pipeline.errors import SettingsError
+from pipeline.heads import folding
+from pipeline.heads.dropout import Dropout
 from pipeline.heads.gating import ContextGate
-from pipeline.heads.pooling import (
-    AttentionPool,
-    MeanPool,
-    SqueezeAttentionPool,
-    SqueezeExpandPool,
-    TwoLayerAttentionPool,
-)
-from pipeline.heads.presets import HeadSpec
-from pipeline.heads.scores import SCORE_POOLS, ScorePool
+from pipeline.heads.score_pools import SCORE_POOLS
+from pipeline.heads.spec import HeadSpec
+from pipeline.heads.vector_pools import VECTOR_POOLS
 
 SMALLEST_STD = 1e-6  # a dimension that does not vary on the training images is left as it is, less its mean
 
@@ -23,28 +20,50 @@ class SetClassifier(nn.Module):
     """What every head is: vectors of a set to a score for each label.
 
     The vectors' mean and standard deviation on the training images are part of it, as buffers: a head takes a
-    backbone's vectors as they come.
+    backbone's vectors as they come. One whose spec has `standardised: false` has neither.
     """
 
-    def __init__(self, dim: int):
+    def __init__(self, spec: HeadSpec, dim: int, classes: int):
         super().__init__()
-        self.register_buffer("mean", torch.zeros(dim))
-        self.register_buffer("std", torch.ones(dim))
+        self.spec, self.dim, self.classes = spec, dim, classes
+        self.dropout = Dropout(spec.dropout)
+        if spec.standardised:
+            self.register_buffer("mean", torch.zeros(dim))
+            self.register_buffer("std", torch.ones(dim))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """float32 [b, s, d], bool [b, s] (True: an image) to logits float32 [b, c]."""
-        return self.logits(self._standardised(x, mask), mask)
+        return self.logits(self.standardised(x, mask), mask)
 
     def logits(self, x: Tensor, mask: Tensor) -> Tensor:
         """As forward, for vectors that are standardised already, zeros at padding: training does that only once."""
-        return self._pool(x, mask)[0]
+        return self._pool(self.dropout(x), self._shown(mask))[0]
+
+    def logits_of_rows(self, vectors: Tensor, rows: Tensor, mask: Tensor) -> Tensor:
+        """As `logits`, for sets that share images.
+
+        Args:
+            vectors: standardised vectors of distinct images, float32 [m, d], and zeros in the row that padding has.
+            rows: each set's images among them, int64 [b, s].
+            mask: bool [b, s].
+
+        Returns:
+            float32 [b, c].
+        """
+        return self.logits(vectors[rows], mask)
 
     def importance(self, x: Tensor, mask: Tensor) -> Tensor:
         """How much each image counted: float32 [b, s], which sums to 1 over a set's images; 0 at padding."""
-        return self._pool(self._standardised(x, mask), mask)[1]
+        return self._pool(self.standardised(x, mask), self._shown(mask))[1]
 
     def standardise(self, mean: Tensor, std: Tensor) -> None:
-        """Sets the training images' mean and standard deviation, float [d] each."""
+        """Sets the training images' mean and standard deviation, float [d] each.
+
+        Raises:
+            SettingsError: when the head takes vectors as they come, for it was then trained on others.
+        """
+        if not self.spec.standardised:
+            raise SettingsError("this head has standardised: false, and must be trained on vectors as they come")
         self.mean.copy_(mean)
         self.std.copy_(torch.where(std > SMALLEST_STD, std, 1.0))
 
@@ -52,9 +71,37 @@ class SetClassifier(nn.Module):
         """Trained numbers; the two standardisation vectors are measured, not trained, and not counted."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def _standardised(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Standardised vectors, and zeros at padding: a weight of 0 would not stop a NaN there."""
-        return ((x - self.mean) / self.std).masked_fill(~mask.unsqueeze(-1), 0.0)
+    def fold(self, matrix: Tensor | None = None, offset: Tensor | None = None) -> "SetClassifier":
+        """A head with the same logits and importance, and no more parameters where algebra allows (`folding.py`).
+
+        Where it does not, what can be folded is, and the rest stays.
+
+        Args:
+            matrix: of an adapter that is merged in, from new vectors to the head's own, float [d_new, d]; the folded
+                head takes the new ones. None: the identity.
+            offset: of the adapter, float [d]: own = new @ matrix + offset. None: zeros.
+
+        Raises:
+            SettingsError: when there is an adapter, and a head of this kind cannot take it in.
+        """
+        spec, state = folding.fold(self, matrix, offset)
+        folded = assemble(spec, self.dim if matrix is None else len(matrix), self.classes)
+        folded.load_state_dict(state)
+        return folded.train(self.training)
+
+    def standardised(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Standardised vectors, and zeros at padding: a weight of 0 would not stop a NaN there.
+
+        Args:
+            x: float32 [..., d], as the backbone gives them.
+            mask: bool [...].
+        """
+        x = (x - self.mean) / self.std if self.spec.standardised else x
+        return x.masked_fill(~mask.unsqueeze(-1), 0.0)
+
+    def _shown(self, mask: Tensor) -> Tensor:
+        """What takes part: the images, or whatever there is."""
+        return mask if self.spec.mask_padding else torch.ones_like(mask)
 
     @abstractmethod
     def _pool(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,15 +109,41 @@ class SetClassifier(nn.Module):
 
 
 class VectorPoolClassifier(SetClassifier):
-    """Pools the images' vectors, gates the pooled one, classifies it. An empty set pools to zeros."""
+    """Pools the images' vectors, gates the pooled one, classifies it. An empty set pools to zeros.
 
-    def __init__(self, dim: int, pool: nn.Module, gate: nn.Module, classifier: nn.Module):
-        super().__init__(dim)
-        self.pool, self.gate, self.classifier = pool, gate, classifier
+    A folded head pools in another space, where zeros mean something else: the buffer `empty`, float [c], is added to
+    the logits of an empty set, and makes them what they were. It is zeros in a head that was not folded.
+    """
+
+    def __init__(self, spec: HeadSpec, dim: int, classes: int):
+        super().__init__(spec, dim, classes)
+        width = spec.traits.width(spec, dim)
+        self.pool = VECTOR_POOLS[spec.pool](dim, **spec.options())
+        self.gate, self.classifier = _gate(spec, width), _classifier(spec, width, classes)
+        if not spec.standardised:
+            self.register_buffer("empty", torch.zeros(classes))
+
+    def fold(self, matrix: Tensor | None = None, offset: Tensor | None = None) -> SetClassifier:
+        """As SetClassifier has it."""
+        folded = super().fold(matrix, offset)
+        if not folded.spec.standardised:
+            with torch.no_grad():
+                folded.empty += self._of_nothing() - folded._of_nothing()
+        return folded
+
+    def _of_nothing(self) -> Tensor:
+        """Logits of an empty set, float [c], as in evaluation."""
+        training = self.training
+        logits = self.eval().logits(torch.zeros(1, 1, self.dim), torch.zeros(1, 1, dtype=torch.bool))
+        self.train(training)
+        return logits[0]
 
     def _pool(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         pooled, weights = self.pool(x, mask)
-        return self.classifier(self.gate(pooled)), weights
+        logits = self.classifier(self.gate(pooled))
+        if not self.spec.standardised:
+            logits = logits + self.empty * ~mask.any(1, keepdim=True)
+        return logits, weights
 
 
 class ScorePoolClassifier(SetClassifier):
@@ -79,35 +152,31 @@ class ScorePoolClassifier(SetClassifier):
     An image's importance is its share in each label's score, weighted by the label's probability.
     """
 
-    def __init__(self, dim: int, gate: nn.Module, classifier: nn.Module, pool: ScorePool):
-        super().__init__(dim)
-        self.gate, self.classifier, self.pool = gate, classifier, pool
+    def __init__(self, spec: HeadSpec, dim: int, classes: int):
+        super().__init__(spec, dim, classes)
+        self.gate, self.classifier = _gate(spec, dim), _classifier(spec, dim, classes)
+        self.pool = SCORE_POOLS[spec.pool](dim, classes, **spec.options())
+
+    def logits_of_rows(self, vectors: Tensor, rows: Tensor, mask: Tensor) -> Tensor:
+        """As SetClassifier has it; an image that several sets show is classified once, and padding not at all."""
+        if self.pool.reads_vectors or not self.spec.mask_padding:
+            return super().logits_of_rows(vectors, rows, mask)
+        distinct, place = torch.unique(rows[mask], return_inverse=True)
+        scores = self.classifier(self.gate(self.dropout(vectors[distinct])))
+        z = scores.new_zeros(*mask.shape, self.classes)
+        z[mask] = scores[place]
+        return self.pool(z, z, mask)[0]
 
     def _pool(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        logits, share = self.pool(self.classifier(self.gate(x)), mask)
+        logits, share = self.pool(self.classifier(self.gate(x)), x, mask)
         probability = torch.softmax(torch.nn.functional.logsigmoid(logits), 1)  # label weights, summing to 1
         return logits, (share * probability.unsqueeze(1)).sum(-1)
 
 
 def assemble(spec: HeadSpec, dim: int, classes: int) -> SetClassifier:
     """Builds the head that a spec describes, untrained, for d = `dim` and c = `classes`."""
-    if spec.pool in SCORE_POOLS:
-        gate, classifier = _gate(spec, dim), _classifier(spec, dim, classes)
-        return ScorePoolClassifier(dim, gate, classifier, SCORE_POOLS[spec.pool])
-    pool = _vector_pool(spec, dim)
-    width = pool.out_features
-    return VectorPoolClassifier(dim, pool, _gate(spec, width), _classifier(spec, width, classes))
-
-
-def _vector_pool(spec: HeadSpec, dim: int) -> nn.Module:
-    makers = {
-        "mean": lambda: MeanPool(dim),
-        "attention": lambda: AttentionPool(dim),
-        "attention2": lambda: TwoLayerAttentionPool(dim),
-        "squeeze_attention": lambda: SqueezeAttentionPool(dim, spec.squeeze, spec.project),
-        "squeeze_expand": lambda: SqueezeExpandPool(dim, spec.squeeze, spec.project),
-    }
-    return makers[spec.pool]()
+    family = ScorePoolClassifier if spec.pool in SCORE_POOLS else VectorPoolClassifier
+    return family(spec, dim, classes)
 
 
 def _gate(spec: HeadSpec, width: int) -> nn.Module:
@@ -118,4 +187,5 @@ def _classifier(spec: HeadSpec, width: int, classes: int) -> nn.Module:
     """FC: a hidden layer with ReLU, then a linear layer; or the linear layer alone."""
     if spec.hidden is None:
         return nn.Linear(width, classes)
-    return nn.Sequential(nn.Linear(width, spec.hidden), nn.ReLU(), nn.Linear(spec.hidden, classes))
+    activation = nn.Sequential(nn.ReLU(), Dropout(spec.dropout))
+    return nn.Sequential(nn.Linear(width, spec.hidden), activation, nn.Linear(spec.hidden, classes))

@@ -5,9 +5,10 @@ from torch import Tensor, nn
 
 
 class ContextGate(nn.Module):
-    """x * sigma(W x + b), formula (16), from A. Miech et al., "Learnable pooling with context gating", 2017.
+    """x * sigma(W x + b): A. Miech, I. Laptev and J. Sivic, "Learnable pooling with context gating for video
+    classification", 2017; formula (16) of K. Demochkin and A. Savchenko, J. Phys.: Conf. Ser. 1368, 2019.
 
-    D^2 + D parameters. Departure: none; `activation` "tanh" is what the code of the seed's authors has for sigma.
+    d^2 + d parameters. Departure: none; `activation` "tanh" is what the code of the seed's authors has for sigma.
     """
 
     def __init__(self, dim: int, activation: str):

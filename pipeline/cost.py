@@ -1,6 +1,5 @@
-"""Measurements of time and size."""
+"""What heads cost: parameters, megabytes, milliseconds a decision."""
 
-import platform
 import statistics
 import time
 from pathlib import Path
@@ -10,13 +9,14 @@ import torch
 from pipeline import catalogue, files
 from pipeline.embeddings import Embeddings
 from pipeline.heads import HeadSpec, build_head
+from pipeline.machine import processor
 
 ROUNDS = 60  # of all heads, interleaved, so that the machine's moods fall on every head alike
 WARM_UP = 10
 
 
 def measure_heads(specs: dict[str, HeadSpec], store_path: Path, labels_path: Path, images: int, path: Path) -> None:
-    """Writes what a decision costs: parameters, megabytes as float32, milliseconds for one set on one thread.
+    """Writes what a decision costs, of each head as it is trained and folded: parameters, milliseconds on one thread.
 
     Args:
         specs: heads by alias.
@@ -28,15 +28,22 @@ def measure_heads(specs: dict[str, HeadSpec], store_path: Path, labels_path: Pat
     store = Embeddings(store_path)
     labels = len(catalogue.read_labels(labels_path)[0])
     heads = {alias: build_head(spec, store.width, labels).eval() for alias, spec in specs.items()}
-    times = _milliseconds(heads, torch.randn(1, images, store.width))
+    folded = {f"{alias} folded": head.fold() for alias, head in heads.items()}
+    times = _milliseconds({**heads, **folded}, torch.randn(1, images, store.width))
     content = {
         "dim": store.width,
         "classes": labels,
         "images": images,
         "backbone_parameters": store.parameters,
-        "machine": {"processor": _processor(), "threads": 1, "torch": torch.__version__},
+        "machine": {"processor": processor(), "threads": 1, "torch": torch.__version__},
         "heads": {
-            alias: {"parameters": head.parameter_count(), "milliseconds": times[alias]} for alias, head in heads.items()
+            alias: {
+                "parameters": heads[alias].parameter_count(),
+                "milliseconds": times[alias],
+                "folded_parameters": folded[f"{alias} folded"].parameter_count(),
+                "folded_milliseconds": times[f"{alias} folded"],
+            }
+            for alias in heads
         },
     }
     files.write_json(path, content)
@@ -54,12 +61,3 @@ def _milliseconds(heads: dict[str, torch.nn.Module], x: torch.Tensor) -> dict[st
                 head(x, mask)
                 taken[alias].append(1000 * (time.perf_counter() - start))
     return {alias: round(statistics.median(values[WARM_UP:]), 4) for alias, values in taken.items()}
-
-
-def _processor() -> str:
-    """The processor's name as the system gives it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
