@@ -72,7 +72,7 @@ def ablate(
     train_settings: "TrainSettings",
     evaluate_settings: "EvaluateSettings",
 ) -> None:
-    """Trains and scores heads with each of their switches, and writes the figures as JSON.
+    """Trains and scores heads with each of their switches, the first seed of each, and writes the figures as JSON.
 
     Raises:
         StoreError, StageError: when an earlier stage's result is missing, unfinished or damaged.
@@ -84,6 +84,7 @@ def ablate(
     names = catalogue.read_labels(labels_path)[0]
     singles = sets.of_one_image(catalogue_path, names, set_settings).filter(pl.col("split") == "test")
     one_image = batches.gather(singles, len(names), store, "one image", width=set_settings.max_images)
+    train_settings = train_settings.model_copy(update={"seeds": train_settings.seeds[:1]})
     todo = [(head, spec, switch) for head, spec in specs.items() for switch in switches(spec, set_settings.max_images)]
     rows = []
     with Progress("ablate", len(todo), "heads") as progress:

@@ -146,7 +146,11 @@ def ablation(measured: dict | None) -> Table:
         for row in measured["rows"]:
             changes = [row[name]["mean"] - plain[row["head"]][name]["mean"] for name in ("micro_f1", "micro_ap")]
             rows.append([row["head"], row["switch"], *_cells(row, names), *[f"{change:+.3f}" for change in changes]])
-    where = f"Backbone {measured['backbone']}, the same tuning for every row." if measured else "Run visagg ablate."
+    where = (
+        f"Backbone {measured['backbone']}, one seed, the same tuning for every row."
+        if measured
+        else "Run visagg ablate."
+    )
     notes = (
         f"{where} The code of the published heads' authors lets padding take part in the softmax and divides every sum "
         "by the longest set's length, has a tanh in its gate, does not standardise vectors, chooses on the test sets, "
