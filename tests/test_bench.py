@@ -92,7 +92,7 @@ def test_without_a_hub_weights_are_random_and_a_failure_is_one_line(tmp_path, fo
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.setattr(embedding, "CONTENDERS", ("reference",))
-    monkeypatch.setattr(embedding, "NEEDED_FOR_ONNX", ("onnxruntime", "no_such_library"))
+    monkeypatch.setattr(embedding, "NEEDED_FOR_ONNX", ("torch", "no_such_library"))
     notes = Notes()
     gathered = photos.gather(folder, 8, tmp_path / "images.h5", notes)
     gathered.paths[-1].unlink()
