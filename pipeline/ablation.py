@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from pipeline import batches, catalogue, files, sets, summary
+from pipeline import batches, catalogue, files, sets, statistics, summary
 from pipeline.batches import SetData
 from pipeline.embeddings import Embeddings
 from pipeline.heads import HeadSpec, resolve
@@ -21,7 +21,7 @@ from pipeline.tuning import tune
 if TYPE_CHECKING:
     from pipeline.params import EvaluateSettings, SetSettings, TrainSettings
 
-FIGURES = ("micro_f1", "macro_f1", "micro_ap", "macro_ap")
+FIGURES = ("micro_f1", "micro_ap")
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,25 @@ def ablate(
     one_image = batches.gather(singles, len(names), store, "one image", width=set_settings.max_images)
     train_settings = train_settings.model_copy(update={"seeds": train_settings.seeds[:1]})
     todo = [(head, spec, switch) for head, spec in specs.items() for switch in switches(spec, set_settings.max_images)]
-    rows = []
+    rows, plain = [], {}
     with Progress("ablate", len(todo), "heads") as progress:
         for head, spec, switch in todo:
             shown = one_image if switch.one_image else test
-            figures = _figures(spec, switch, data, validation, shown, train_settings, evaluate_settings)
+            found = _figures(spec, switch, data, validation, shown, train_settings, evaluate_settings)
+            plain = plain if switch.spec or switch.on_test or switch.one_image else found
+            paired = not switch.one_image  # other sets have other users, at least in part
+            figures = {name: _entry(own, plain[name] if paired else None) for name, own in found.items()}
             rows.append({"head": head, "switch": switch.name, **figures})
             progress.add()
     files.write_json(path, {"backbone": store_path.stem, "rows": rows})
+
+
+def _entry(values: np.ndarray, plain: np.ndarray | None) -> dict[str, list[float]]:
+    """A figure with its interval and, where the test sets are the same, how far it is from the one without switches."""
+    estimates = {"figure": statistics.estimate(values)}
+    if plain is not None:
+        estimates["difference"] = statistics.estimate(values, plain)
+    return {name: [round(number, 6) for number in (own.value, own.low, own.high)] for name, own in estimates.items()}
 
 
 def _figures(
@@ -104,11 +115,13 @@ def _figures(
     test: SetData,
     train_settings: "TrainSettings",
     evaluate_settings: "EvaluateSettings",
-) -> dict[str, dict]:
-    """The test figures of one head with one switch, as `summary.summarise` has them."""
+) -> dict[str, np.ndarray]:
+    """The test figures of one head with one switch: float64 [seeds, 1 + resamples] each."""
     changed = resolve({**spec.model_dump(), **switch.spec})
     tuned = tune(changed, data, test if switch.on_test else validation, train_settings)
-    scores: list[np.ndarray] = [batches.scores(fit.head, test) for fit in tuned.fits]
-    thresholds = [fit.threshold for fit in tuned.fits]
-    found = summary.summarise(scores, test.truth(), thresholds, evaluate_settings)
-    return {name: found[name] for name in FIGURES}
+    truth = test.truth()
+    weights = summary.samples_of(len(truth), evaluate_settings)
+    of_seeds = [
+        summary.measure(FIGURES, batches.scores(fit.head, test), truth, fit.threshold, weights) for fit in tuned.fits
+    ]
+    return {name: np.stack([own[name] for own in of_seeds]) for name in FIGURES}

@@ -147,20 +147,23 @@ def train(path: Path, backbone: str, head: str) -> None:
 
 @cli.command()
 @click.argument("backbone")
-@click.argument("head")
+@click.argument("heads", nargs=-1)
 @click.pass_obj
-def evaluate(path: Path, backbone: str, head: str) -> None:
-    """Scores the test split with a trained head: reports/metrics/BACKBONE/HEAD.json."""
-    settings = _require_pair(path, backbone, head)
+def evaluate(path: Path, backbone: str, heads: tuple[str, ...]) -> None:
+    """Scores the test split with trained heads (default: those compared): cache/scores/BACKBONE, reports/metrics."""
+    settings = params.load(path)
+    settings.require("backbones", backbone)
+    for head in heads:
+        settings.require("heads", head)
     from pipeline.evaluate import evaluate
 
     evaluate(
-        layout.head(backbone, head),
+        [layout.head(backbone, head) for head in heads or settings.compare.heads],
         layout.store(backbone),
         layout.SETS,
         layout.LABELS,
-        layout.metrics(backbone, head),
-        layout.scores(backbone, head),
+        layout.metrics(backbone),
+        layout.scores(backbone),
         settings.evaluate,
     )
 
@@ -168,10 +171,11 @@ def evaluate(path: Path, backbone: str, head: str) -> None:
 @cli.command()
 @click.pass_obj
 def floor(path: Path) -> None:
-    """Scores the test split by popularity alone: reports/metrics/popularity.json."""
+    """Scores the test split by popularity alone: cache/scores/popularity, reports/metrics/popularity.json."""
     from pipeline.floor import evaluate_popularity
 
-    evaluate_popularity(layout.SETS, layout.LABELS, layout.POPULARITY, params.load(path).evaluate)
+    settings = params.load(path).evaluate
+    evaluate_popularity(layout.SETS, layout.LABELS, layout.POPULARITY, layout.FLOOR_SCORES, settings)
 
 
 @cli.command()
@@ -210,12 +214,13 @@ def cost(path: Path, backbone: str) -> None:
 @cli.command()
 @click.pass_obj
 def report(path: Path) -> None:
-    """Saved figures to tables: reports/tables."""
+    """Saved results to tables, figures and a page: reports/."""
     from pipeline.report import report
 
     settings = params.load(path)
-    pairs = [(backbone, head) for backbone in settings.compare.backbones for head in settings.compare.heads]
-    report(pairs, settings.evaluate.ks)
+    report(
+        settings.compare.backbones, {name: settings.head(name) for name in settings.compare.heads}, settings.evaluate
+    )
 
 
 @cli.command()

@@ -6,25 +6,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from pipeline import catalogue, files, metrics, summary
+from pipeline import catalogue, files, metrics, scores, summary
 
 if TYPE_CHECKING:
     from pipeline.params import EvaluateSettings
 
 
-def evaluate_popularity(sets_path: Path, labels_path: Path, metrics_path: Path, settings: "EvaluateSettings") -> None:
+def evaluate_popularity(
+    sets_path: Path, labels_path: Path, metrics_path: Path, scores_folder: Path, settings: "EvaluateSettings"
+) -> None:
     """Writes the floor's test figures: every set gets the labels' frequencies among the training sets as its scores.
 
     Raises:
         StageError: when the sets are missing.
     """
-    labels = len(catalogue.read_labels(labels_path)[0])
+    names = catalogue.read_labels(labels_path)[0]
     sets = catalogue.read_table(sets_path)
-    truth = {split: _truth(sets.filter(pl.col("split") == split), labels) for split in catalogue.SPLITS.categories}
+    truth = {split: _truth(sets.filter(pl.col("split") == split), len(names)) for split in catalogue.SPLITS.categories}
     frequency = truth["train"].mean(0)
     threshold = metrics.best_threshold(np.tile(frequency, (len(truth["validation"]), 1)), truth["validation"])
-    scores = np.tile(frequency, (len(truth["test"]), 1))
-    files.write_json(metrics_path, summary.summarise([scores], truth["test"], [threshold], settings))
+    same = np.tile(frequency, (len(truth["test"]), 1))
+    figures = summary.figures([same], truth["test"], [threshold], [0], names, [], settings)
+    scores.write(scores_folder, figures)
+    files.write_json(metrics_path, summary.main_figures(figures))
 
 
 def _truth(sets: pl.DataFrame, labels: int) -> np.ndarray:

@@ -15,6 +15,13 @@ DATA_REPORT = REPORTS / "data.json"
 ABLATION = REPORTS / "ablation.json"
 POPULARITY = REPORTS / "metrics/popularity.json"
 TABLES = REPORTS / "tables"
+FIGURES = REPORTS / "figures"
+PLOTS = REPORTS / "plots"
+PAGE = REPORTS / "index.html"
+
+SCORES = Path("cache/scores")
+FLOOR_SCORES = SCORES / "popularity"
+GALLERY = Path("cache/gallery.json")
 
 
 def store(backbone: str) -> Path:
@@ -32,14 +39,14 @@ def head(backbone: str, name: str) -> Path:
     return Path("cache/heads") / backbone / name
 
 
-def scores(backbone: str, name: str) -> Path:
-    """A head's figures and scores, set by set."""
-    return Path("cache/scores") / backbone / f"{name}.parquet"
+def scores(backbone: str) -> Path:
+    """The results of the heads on a backbone, a folder each."""
+    return SCORES / backbone
 
 
-def metrics(backbone: str, name: str) -> Path:
-    """A head's test figures."""
-    return REPORTS / "metrics" / backbone / f"{name}.json"
+def metrics(backbone: str) -> Path:
+    """The main test figures of the heads on a backbone, a file each."""
+    return REPORTS / "metrics" / backbone
 
 
 def cost(backbone: str) -> Path:

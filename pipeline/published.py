@@ -35,3 +35,14 @@ QUALITY: dict[int, dict[str, tuple[float, float]]] = {
         "squeeze_expand_fc": (0.94, 0.84),
     },
 }
+
+# head: F1@10, in the text of the talk, which does not say by which definition; not of the same experiment as QUALITY
+HEADLINE: dict[str, float] = {"average": 0.29, "squeeze_fc": 0.58}
+
+# head: (parameters, megabytes), of heads for vectors of 1024 numbers and 1000 labels
+COST: dict[str, tuple[int, float]] = {
+    "average": (1_025_000, 4.0),
+    "attention2_fc": (1_570_024, 6.0),
+    "squeeze_fc": (781_800, 3.0),
+    "squeeze_expand_fc": (1_109_736, 4.5),
+}

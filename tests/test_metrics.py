@@ -1,12 +1,17 @@
 """The figures: worked out by hand, against scikit-learn, and against their own definitions."""
 
 import numpy as np
+import polars as pl
 import pytest
-from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve
+from sklearn.metrics import (
+    average_precision_score,
+    f1_score,
+    precision_recall_curve,
+    precision_recall_fscore_support,
+)
 
-from pipeline import metrics, statistics
+from pipeline import metrics, statistics, summary
 from pipeline.params import EvaluateSettings
-from pipeline.summary import summarise
 
 FIGURES = ("precision", "recall", "f1", "ceiling", "published_precision", "published_recall", "published_f1")
 ONCE = np.ones((1, 40))
@@ -26,12 +31,12 @@ def row(scores, labels):
     return np.array([scores]), np.isin(np.arange(len(scores)), labels)[None]
 
 
-# Figures at k. Scores .9 .6 .6 .2 .1, true labels 0, 2 and 3: the tied labels 1 and 2 rank in this order.
-# k = 2 recommends 0 1; k = 3 recommends 0 1 2; k = 4 recommends 0 1 2 3; k = 10 recommends all five.
+# Figures at k. Scores .9 .6 .6 .2 .1, true labels 0, 2 and 3: of the tied labels 1 and 2, one is true.
+# k = 2 recommends 0 and either of them, half a hit; k = 3 recommends 0 1 2; k = 4 0 1 2 3; k = 10 all five.
 # The published definition never counts 3 and 4, whose scores are below 0.5.
 HAND = [  # k, precision, recall, f1, ceiling, published precision, recall, f1
     (1, 1 / 1, 1 / 3, 2 / 4, 2 / 4, 1 / 1, 1 / 3, 2 / 4),
-    (2, 1 / 2, 1 / 3, 2 / 5, 4 / 5, 1 / 2, 1 / 3, 2 / 5),
+    (2, 3 / 4, 1 / 2, 3 / 5, 4 / 5, 3 / 4, 1 / 2, 3 / 5),
     (3, 2 / 3, 2 / 3, 4 / 6, 6 / 6, 2 / 3, 2 / 3, 4 / 6),
     (4, 3 / 4, 3 / 3, 6 / 7, 6 / 7, 2 / 3, 2 / 3, 4 / 6),
     (10, 3 / 10, 3 / 3, 6 / 13, 6 / 13, 2 / 3, 2 / 3, 4 / 6),
@@ -58,11 +63,41 @@ def test_no_hit_is_zero_everywhere():
     assert [figures[name].item() for name in FIGURES] == [0, 0, 0, pytest.approx(2 / 3), 0, 0, 0]
 
 
-def test_ties_are_broken_by_the_labels_order():
+def test_labels_are_shown_in_the_order_of_scores_then_of_labels():
     scores = np.zeros((2, 300), np.float32)
     scores[1, 150:] = 0.5
     assert metrics.ranking(scores)[0].tolist() == list(range(300))
     assert metrics.ranking(scores)[1].tolist() == [*range(150, 300), *range(150)]
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 6, 20])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_ties_favour_nobody(k, steps):
+    """A figure is the mean over random orders of equal scores, and the order of the labels does not matter."""
+    scores, truth = case(3, steps=steps)
+    found = metrics.at_k(scores, truth, k)
+    generator = np.random.default_rng(0)
+    sums = dict.fromkeys(FIGURES, 0.0)
+    for _ in range(600):
+        broken = metrics.at_k(scores + 1e-3 * generator.random(scores.shape), truth, k)
+        sums = {name: sums[name] + broken[name] / 600 for name in FIGURES}
+    for name in FIGURES:
+        np.testing.assert_allclose(found[name], sums[name], atol=0.1, err_msg=name)
+        assert found[name].mean() == pytest.approx(sums[name].mean(), abs=5e-3)
+    backwards = metrics.at_k(scores[:, ::-1], truth[:, ::-1], k)
+    for name in FIGURES:
+        np.testing.assert_allclose(found[name], backwards[name])
+
+
+@pytest.mark.parametrize("k", [1, 3, 7])
+def test_scikit_learn_agrees_on_the_figures_at_k(k):
+    scores, truth = case(4)
+    recommended = np.zeros_like(truth)
+    np.put_along_axis(recommended, np.argsort(-scores, 1)[:, :k], True, 1)
+    for prefix, predicted in (("", recommended), ("published_", recommended & (scores >= 0.5))):
+        wanted = precision_recall_fscore_support(truth, predicted, average="samples", zero_division=0)
+        figures = [metrics.at_k(scores, truth, k)[prefix + name].mean() for name in ("precision", "recall", "f1")]
+        assert figures == pytest.approx(wanted[:3])
 
 
 @pytest.mark.parametrize("k", [1, 3, 6, 20])
@@ -97,6 +132,14 @@ def test_average_precision_by_hand():
     # Behind 0.9: 1 of 1. Behind the two 0.8: 2 of 3. Behind 0.1: 3 of 5. Each step is one of three positives.
     assert metrics.average_precision(scores, truth, np.ones((1, 5))) == pytest.approx((1 + 2 / 3 + 3 / 5) / 3)
     assert metrics.average_precision(scores, ~truth & truth, np.ones((2, 5))).tolist() == [0, 0]
+
+
+def test_scikit_learn_agrees_on_each_label():
+    scores, truth = case(9)
+    wanted = precision_recall_fscore_support(truth, scores >= 0.5, zero_division=0)
+    found = metrics.of_labels(scores >= 0.5, truth, ONCE)
+    for name, own in zip(("precision", "recall", "f1"), wanted):
+        assert found[name][0] == pytest.approx(own), name
 
 
 def test_nothing_predicted_is_zero():
@@ -149,55 +192,82 @@ def test_of_equal_thresholds_the_highest_is_taken():
     assert metrics.best_threshold(*row([0.9, 0.8, 0.7, 0.6], [0, 2])) == 0.7  # F1 2/3, 2/4, then 4/5
 
 
-# How sure a figure is
+# All figures of a head
+
+SETTINGS = EvaluateSettings(ks=[1, 3], resamples=100)
+NAMES = [f"label {label}" for label in range(7)]
 
 
-def test_a_resample_is_as_large_as_the_split_and_the_same_each_time():
-    one = statistics.resample(30, 200, seed=4)
-    assert one.shape == (200, 30) and (one.sum(1) == 30).all() and (one >= 0).all() and (one % 1 == 0).all()
-    assert np.array_equal(one, statistics.resample(30, 200, seed=4))
-    assert not np.array_equal(one, statistics.resample(30, 200, seed=5))
-    assert len(np.unique(one, axis=0)) == 200
-    assert (one == 0).mean() == pytest.approx(np.exp(-1), abs=0.02)  # drawn with replacement: a third are left out
-
-
-def test_the_interval_is_the_middle_95_percent():
-    assert statistics.interval(np.random.default_rng(0).permutation(1001)) == pytest.approx((25, 975))
-    assert statistics.interval(np.full(9, 0.25)) == (0.25, 0.25)
-
-
-def test_a_summary_is_each_figure_of_each_seed_their_mean_and_its_interval():
-    settings = EvaluateSettings(ks=[1, 3], resamples=100)
+def summarised(segments=()):
     truth = case(11)[1]
     scores, thresholds = [case(11)[0], case(12)[0], case(13, steps=5)[0]], [0.4, 0.5, 0.6]
-    summary = summarise(scores, truth, thresholds, settings)
-    assert list(summary) == ["micro_f1", "macro_f1", "micro_ap", "macro_ap"] + [
-        f"{name}@{k}" for k in (1, 3) for name in FIGURES
-    ]
+    frame = summary.figures(scores, truth, thresholds, [0, 1, 5], NAMES, list(segments), SETTINGS)
+    return scores, truth, thresholds, frame
+
+
+def samples(frame, metric, k=None, by="all", segment=""):
+    rows = frame.filter(pl.col("k").eq_missing(pl.lit(k)), metric=metric, by=by, segment=segment)
+    return rows["n"].to_list(), np.column_stack([rows["value"], np.array(rows["samples"].to_list())])
+
+
+def test_figures_are_those_of_each_seed_on_all_users_and_on_each_resample():
+    scores, truth, thresholds, frame = summarised()
+    assert frame["seed"].unique().to_list() == [0, 1, 5]
 
     def macro_f1(s, t, threshold):
         return f1_score(t, s >= threshold, average="macro", labels=np.flatnonzero(t.any(0)), zero_division=0)
 
     direct = {
-        "micro_f1": lambda s, t, threshold: f1_score(t, s >= threshold, average="micro"),
-        "macro_f1": macro_f1,
-        "micro_ap": lambda s, t, threshold: average_precision_score(t, s, average="micro"),
-        "f1@3": lambda s, t, threshold: metrics.at_k(s, t, 3)["f1"].mean(),
-        "published_precision@1": lambda s, t, threshold: metrics.at_k(s, t, 1)["published_precision"].mean(),
+        ("micro_f1", None): lambda s, t, threshold: f1_score(t, s >= threshold, average="micro"),
+        ("macro_f1", None): macro_f1,
+        ("micro_ap", None): lambda s, t, threshold: average_precision_score(t, s, average="micro"),
+        ("f1", 3): lambda s, t, threshold: metrics.at_k(s, t, 3)["f1"].mean(),
+        ("published_precision", 1): lambda s, t, threshold: metrics.at_k(s, t, 1)["published_precision"].mean(),
     }
-    samples = statistics.resample(40, 100, seed=0).astype(int)
-    for name, figure in direct.items():
-        seeds = [figure(s, truth, threshold) for s, threshold in zip(scores, thresholds)]
-        assert summary[name]["seeds"] == pytest.approx(seeds, abs=1e-6), name
-        assert summary[name]["mean"] == pytest.approx(np.mean(seeds), abs=1e-6), name
-        means = [
-            np.mean(
-                [
-                    figure(np.repeat(s, count, 0), np.repeat(truth, count, 0), threshold)
-                    for s, threshold in zip(scores, thresholds)
-                ]
-            )
-            for count in samples
+    counts = np.vstack([np.ones(40, int), statistics.resample(40, 100, seed=0).astype(int)])
+    for (name, k), figure in direct.items():
+        wanted = [
+            [figure(np.repeat(s, count, 0), np.repeat(truth, count, 0), threshold) for count in counts]
+            for s, threshold in zip(scores, thresholds)
         ]
-        assert summary[name]["interval"] == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=1e-6), name
-        assert set(summary[name]) == {"mean", "seeds", "interval"}
+        np.testing.assert_allclose(samples(frame, name, k)[1], wanted, atol=1e-6, err_msg=name)
+
+
+def test_a_part_of_the_sets_or_labels_has_the_figures_of_that_part():
+    images = np.array([1, 2, 3, 4, 9] * 8)
+    truth = case(11)[1]
+    parts = summary.segments(images, (images == 9) * 1.0, truth, frequency=np.array([5, 9, 1, 8, 2, 7, 0]))
+    assert [(part.by, part.name, int(part.sets.sum())) for part in parts if part.by in ("images", "unseen")] == [
+        ("images", "1", 8),
+        ("images", "2-3", 16),
+        ("images", "4-7", 8),
+        ("images", "8-15", 8),
+        ("unseen", "none", 32),
+        ("unseen", "all", 8),
+    ]
+    thirds = {part.name: np.flatnonzero(part.labels).tolist() for part in parts if part.by == "frequency"}
+    assert thirds == {"head": [1, 3, 5], "middle": [0, 4], "tail": [2, 6]}
+    for by in ("images", "labels", "unseen"):
+        assert (np.sum([part.sets for part in parts if part.by == by], 0) == 1).all(), by
+    scores, truth, thresholds, frame = summarised(parts)
+    few = images == 1
+    n, found = samples(frame, "micro_f1", None, "images", "1")
+    assert n == [8, 8, 8] and found[0, 0] == pytest.approx(
+        f1_score(truth[few], scores[0][few] >= thresholds[0], average="micro")
+    )
+    tail = samples(frame, "micro_ap", None, "frequency", "tail")[1][1, 0]
+    assert tail == pytest.approx(average_precision_score(truth[:, [2, 6]], scores[1][:, [2, 6]], average="micro"))
+    n, found = samples(frame, "recall", None, "label", "label 3")
+    assert n == [truth[:, 3].sum()] * 3
+    assert found[2, 0] == pytest.approx((truth[:, 3] & (scores[2][:, 3] >= thresholds[2])).sum() / truth[:, 3].sum())
+
+
+def test_a_set_without_a_label_is_left_out():
+    truth = case(11)[1]
+    bare = np.vstack([truth, np.zeros((3, 7), bool)])
+    scores = np.vstack([case(11)[0], np.ones((3, 7), np.float32)])
+    part = summary.Segment("images", "1", np.ones(43, bool), np.ones(7, bool))
+    frame = summary.figures([scores], bare, [0.4], [0], NAMES, [part], SETTINGS)
+    assert samples(frame, "micro_f1")[0] == [40] and samples(frame, "micro_f1", None, "images", "1")[0] == [40]
+    plain = summary.figures([scores[:40]], truth, [0.4], [0], NAMES, [], SETTINGS)
+    np.testing.assert_array_equal(samples(frame, "micro_ap")[1], samples(plain, "micro_ap")[1])

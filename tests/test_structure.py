@@ -18,7 +18,7 @@ LAYERS = [
     {"errors", "layout", "machine", "published"},
     {"files", "progress"},
     {"heads", "metrics", "statistics", "optimiser", "provenance"},
-    {"catalogue", "sources", "images", "backbones", "engines", "embeddings", "runs", "params"},
+    {"catalogue", "sources", "images", "backbones", "engines", "embeddings", "runs", "params", "scores"},
     {"sets", "batches", "summary"},
     {"tuning"},
     {"ingest", "extract", "cache", "train", "evaluate", "ablation", "floor", "cost", "report"},
@@ -160,8 +160,10 @@ def test_the_graph_and_the_program_agree_on_paths():
         layout.store(item[0]),
         layout.cost(item[0]),
         layout.head(*item),
-        layout.scores(*item),
-        layout.metrics(*item),
+        layout.scores(item[0]),
+        layout.metrics(item[0]),
+        layout.FLOOR_SCORES,
+        layout.PLOTS,
     ):
         assert f"- {path}" in text
 

@@ -6,13 +6,13 @@ set at most, d numbers a vector, c labels.
 
 from typing import TYPE_CHECKING
 
-from pipeline.heads.presets import PRESETS, resolve
+from pipeline.heads.presets import PRESETS, PUBLISHED, resolve
 from pipeline.heads.spec import HeadSpec, can_merge, parameter_count
 
 if TYPE_CHECKING:
     from pipeline.heads.classifier import SetClassifier
 
-__all__ = ["PRESETS", "HeadSpec", "build_head", "can_merge", "parameter_count", "resolve"]
+__all__ = ["PRESETS", "PUBLISHED", "HeadSpec", "build_head", "can_merge", "parameter_count", "resolve"]
 
 
 def build_head(spec: "str | dict | HeadSpec", dim: int, classes: int) -> "SetClassifier":

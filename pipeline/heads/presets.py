@@ -46,12 +46,13 @@ _FIELD = (
 # it from learning single images by heart, for which a classifier of single images has more occasion than any other.
 BEST = "noisy_or_dropout"
 
+PUBLISHED: dict[str, HeadSpec] = {
+    f"{name}{ending}": HeadSpec(**parts, **rest)
+    for name, parts in _NOTEBOOKS.items()
+    for ending, rest in _ENDINGS.items()
+}
 PRESETS: dict[str, HeadSpec] = {
-    **{
-        f"{name}{ending}": HeadSpec(**parts, **rest)
-        for name, parts in _NOTEBOOKS.items()
-        for ending, rest in _ENDINGS.items()
-    },
+    **PUBLISHED,
     **{f"{pool}_fc": HeadSpec(pool=pool) for pool in _FIELD},
     **{pool: HeadSpec(pool=pool) for pool in SCORE},
     BEST: HeadSpec(pool="noisy_or", dropout=0.5),
