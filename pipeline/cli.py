@@ -209,6 +209,18 @@ def cost(path: Path, backbone: str) -> None:
 
 @cli.command()
 @click.pass_obj
+def gallery(path: Path) -> None:
+    """Some test users, their images and every head's answer, for the report's page: cache/gallery.json."""
+    from pipeline.gallery import make_gallery
+
+    compare = params.load(path).compare
+    pairs = [(backbone, head) for backbone in compare.backbones for head in compare.heads]
+    scores = {pair: layout.scores(*pair) for pair in pairs}
+    make_gallery(layout.CATALOGUE, layout.SETS, layout.LABELS, scores, layout.GALLERY)
+
+
+@cli.command()
+@click.pass_obj
 def report(path: Path) -> None:
     """Saved figures to tables: reports/tables."""
     from pipeline.report import report

@@ -15,6 +15,9 @@ DATA_REPORT = REPORTS / "data.json"
 ABLATION = REPORTS / "ablation.json"
 POPULARITY = REPORTS / "metrics/popularity.json"
 TABLES = REPORTS / "tables"
+FIGURES = REPORTS / "figures"
+PAGE = REPORTS / "index.html"
+GALLERY = Path("cache/gallery.json")
 
 
 def store(backbone: str) -> Path:
