@@ -244,7 +244,7 @@ def training(results: Results) -> Figure:
 def labels(results: Results) -> Figure:
     """Precision and recall of every label, most frequent first, of the best head and of the best published head."""
     scores = _figures(results, by="label").filter(pl.col("metric").is_in(["precision", "recall"]))
-    backbones = [name for name in _drawn_backbones(results, scores) if name in results.best]
+    backbones = [name for name in results.backbones if name in scores["backbone"] and name in results.best]
     if not backbones:
         return _nothing(results, "labels", "No head has figures by label: run visagg evaluate.")
     frequency = scores.group_by("segment").agg(pl.col("n").max()).sort(["n", "segment"], descending=[True, False])

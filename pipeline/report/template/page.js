@@ -95,6 +95,7 @@ function showGallery() {
     select.addEventListener("change", update);
   });
   form.hidden = false;
+  document.getElementById("unanswered").hidden = true;
   update();
 }
 
