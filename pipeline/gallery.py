@@ -55,8 +55,8 @@ def make_gallery(
     bank = catalogue.Images(catalogue_folder / "images.h5")
     if bank.digest() != digest:
         raise StageError(f"{sets_path} was made of other images than {catalogue_folder} holds: run visagg sets")
-    sets = catalogue.read_table(sets_path).filter(pl.col("split") == "test", pl.col("labels").list.len() > 0)
-    truth = sets.select("set_id", true="labels", shown="images").sort("set_id")
+    sets = catalogue.read_table(sets_path).filter(pl.col("split") == "test")
+    truth = sets.filter(pl.col("labels").list.len() > 0).select("set_id", true="labels", shown="images").sort("set_id")
     joined = {pair: truth.join(frame, on="set_id", how="left", maintain_order="left") for pair, frame in found.items()}
     for pair, frame in joined.items():
         if not set(found[pair]["set_id"]) <= set(sets["set_id"]):

@@ -146,9 +146,12 @@ def test_a_pair_without_scores_is_named_and_none_at_all_is_an_error(project):
 def test_scores_of_something_else_are_refused(project):
     path = project / "scores/b0/average/sets.parquet"
     frame = pl.read_parquet(path)
-    frame.with_columns(pl.col("set_id") + "x").write_parquet(path)
-    with pytest.raises(StageError, match="of other sets: run visagg evaluate b0 average"):
-        make(project)
+    for other in ("nobody", "learnt"):
+        frame.with_columns(pl.col("set_id").replace("user 00", other)).write_parquet(path)
+        with pytest.raises(StageError, match="of other sets: run visagg evaluate b0 average"):
+            make(project)
+    frame.with_columns(pl.col("set_id").replace("user 00", "unlabelled")).write_parquet(path)
+    assert not {"unlabelled", "user 00"} & {user["set_id"] for user in make(project)["users"]}
     frame.drop("importance").write_parquet(path)
     with pytest.raises(StageError, match="run visagg evaluate again"):
         make(project)

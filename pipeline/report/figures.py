@@ -49,6 +49,7 @@ STYLE = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 8,
+    "text.parse_math": False,  # a label may well hold dollar signs
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": INK,

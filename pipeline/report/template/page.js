@@ -45,10 +45,10 @@ function letterOf(side) {
 }
 
 function weight(side, value) {
+  if (value === null) return make("div", side, letterOf(side), make("span", "unused", "unused"));
   const bar = make("span", "bar");
-  bar.style.width = `${100 * (value ?? 0)}%`;
-  const number = make("span", "number", value === null ? "unused" : value.toFixed(2));
-  return make("div", side, letterOf(side), make("div", "track", bar), number);
+  bar.style.width = `${100 * value}%`;
+  return make("div", side, letterOf(side), make("div", "track", bar), make("span", "number", value.toFixed(2)));
 }
 
 function interest(mark, label, score) {
