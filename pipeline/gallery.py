@@ -109,7 +109,8 @@ def _first_seed(path: Path) -> pl.DataFrame:
     try:
         frame = pl.read_parquet(path, columns=columns)
     except pl.exceptions.PolarsError as error:
-        raise StageError(f"{path} cannot be used ({str(error).splitlines()[0]}): run visagg evaluate again") from None
+        reason = str(error).splitlines()[0].partition(";")[0]  # what follows are all the columns there are
+        raise StageError(f"{path} cannot be used ({reason}): run visagg evaluate again") from None
     return frame.filter(pl.col("seed") == pl.col("seed").first()).drop("seed")
 
 
