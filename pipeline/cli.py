@@ -213,6 +213,18 @@ def cost(path: Path, backbone: str) -> None:
 
 @cli.command()
 @click.pass_obj
+def gallery(path: Path) -> None:
+    """Some test users, their images and every head's answer, for the report's page: cache/gallery.json."""
+    from pipeline.gallery import make_gallery
+
+    compare = params.load(path).compare
+    pairs = [(backbone, head) for backbone in compare.backbones for head in compare.heads]
+    folders = {(backbone, head): layout.scores(backbone) / head for backbone, head in pairs}
+    make_gallery(layout.CATALOGUE, layout.SETS, layout.LABELS, folders, layout.GALLERY)
+
+
+@cli.command()
+@click.pass_obj
 def report(path: Path) -> None:
     """Saved results to tables, figures and a page: reports/."""
     from pipeline.report import report

@@ -21,7 +21,7 @@ LAYERS = [
     {"catalogue", "sources", "images", "backbones", "engines", "embeddings", "runs", "params", "scores"},
     {"sets", "batches", "summary"},
     {"tuning"},
-    {"ingest", "extract", "cache", "train", "evaluate", "ablation", "floor", "cost", "report"},
+    {"ingest", "extract", "cache", "train", "evaluate", "ablation", "floor", "cost", "gallery", "report"},
     {"bench"},
     {"cli"},
     {"__main__"},
@@ -33,6 +33,8 @@ ONLY_IMPORTERS = {
     "h5py": {"catalogue", "embeddings", "bench"},
     "onnxruntime": {"bench"},
     "distributed": {"extract"},
+    "matplotlib": {"report"},
+    "jinja2": {"report"},
     "PIL": {"images", "sources", "bench"},
     "simplejpeg": {"images"},
     "pickle": {"sources"},
@@ -40,7 +42,7 @@ ONLY_IMPORTERS = {
 }
 # Messages, bars and the way a file is put in its place: no result depends on them, so no stage runs again for them.
 NOT_DEPENDED_ON = {"errors", "files", "progress"}
-NO_TORCH = ("report", "params", "sets", "ingest", "floor", "extract", "cache")
+NO_TORCH = ("report", "gallery", "params", "sets", "ingest", "floor", "extract", "cache")
 
 
 def _files() -> dict[str, Path]:
@@ -157,6 +159,7 @@ def test_the_graph_and_the_program_agree_on_paths():
         layout.DATA_REPORT,
         layout.POPULARITY,
         layout.TABLES,
+        layout.GALLERY,
         layout.store(item[0]),
         layout.cost(item[0]),
         layout.head(*item),

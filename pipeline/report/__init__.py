@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from pipeline import layout
 from pipeline.heads import HeadSpec
-from pipeline.report import writing
-from pipeline.report.results import gather
+from pipeline.report import figures, page, writing
+from pipeline.report.results import gather, read_json
 from pipeline.report.tables import all_tables
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ def report(backbones: list[str], heads: Mapping[str, HeadSpec], settings: "Evalu
         StageError: when no declared pair has results, the data were never described, or a file is damaged.
     """
     results = gather(backbones, heads)
-    for table in all_tables(results, settings.ks):
+    tables = all_tables(results, settings.ks)
+    for table in tables:
         writing.write(table, results.data)
     writing.write_results(results)
+    page.write(results, tables, figures.draw(results, layout.FIGURES), read_json(layout.GALLERY), layout.PAGE)

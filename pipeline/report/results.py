@@ -74,7 +74,7 @@ def gather(backbones: list[str], heads: Mapping[str, HeadSpec]) -> Results:
     Raises:
         StageError: when no pair has any, the data were never described, or a file is damaged.
     """
-    data = _json(layout.DATA_REPORT)
+    data = read_json(layout.DATA_REPORT)
     if data is None:
         raise StageError(f"{layout.DATA_REPORT} is missing: run visagg sets, or dvc repro")
     pairs = [(backbone, head) for backbone in backbones for head in heads]
@@ -102,7 +102,7 @@ def gather(backbones: list[str], heads: Mapping[str, HeadSpec]) -> Results:
         reference={backbone: head for backbone, head in reference.items() if head},
         average=average,
         missing=[pair for pair in pairs if pair not in values],
-        ablation=_json(layout.ABLATION),
+        ablation=read_json(layout.ABLATION),
         data=data,
     )
 
@@ -184,7 +184,7 @@ def _history(training: dict[Pair, dict]) -> pl.DataFrame:
 def _costs(pairs: list[Pair]) -> tuple[pl.DataFrame, dict | None]:
     """What each head costs, and where that was measured."""
     numbers = ["parameters", "folded_parameters", "milliseconds", "folded_milliseconds"]
-    measured = {backbone: _json(layout.cost(backbone)) for backbone, _ in pairs}
+    measured = {backbone: read_json(layout.cost(backbone)) for backbone, _ in pairs}
     rows = [
         [backbone, head, *(own["heads"][head][name] for name in numbers), own["backbone_parameters"]]
         for backbone, head in pairs
@@ -197,7 +197,12 @@ def _costs(pairs: list[Pair]) -> tuple[pl.DataFrame, dict | None]:
     return pl.DataFrame(rows, schema, orient="row"), machine
 
 
-def _json(path: Path) -> dict | None:
+def read_json(path: Path) -> dict | None:
+    """Reads what another stage left; None where there is nothing.
+
+    Raises:
+        StageError: when the file is damaged.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,0 +1,156 @@
+"""Some users of the test split as a person can judge them: their images, their interests, and every head's answer.
+
+Good and bad cases alike: most users stand at evenly spread places of the order from the worst answered to the best,
+the rest are those whose answers differ most between the heads. Nobody chooses by eye.
+"""
+
+import base64
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from pipeline import catalogue, images, scores
+from pipeline.errors import StageError, Unusable
+from pipeline.files import write_json
+
+SPREAD, DISPUTED = 8, 4  # users by quality of their answers, and users whose answers differ
+SIDE = 96  # pixels
+SHOWN = 10  # best labels a head, with their scores
+DIGITS = 3
+
+
+def make_gallery(
+    catalogue_folder: Path,
+    sets_path: Path,
+    labels_path: Path,
+    folders: dict[tuple[str, str], Path],
+    path: Path,
+) -> None:
+    """Writes the gallery as JSON.
+
+    | key | content |
+    |---|---|
+    | labels | names, in index order |
+    | pairs | [backbone, head] that have scores, in the order declared |
+    | missing | [backbone, head] that have none |
+    | images | row in images.h5: item_id, title, and jpeg (base64; "" with the reason under "unusable") |
+    | users | set_id; why (how it was chosen); f1 (mean over the pairs); images (rows); true (label indices); answers |
+    | answers | one a pair: f1; weights (one an image of the set, null for one left out); predicted; best; best_scores |
+
+    Args:
+        catalogue_folder: the catalogue.
+        sets_path: the sets.
+        labels_path: the labels.
+        folders: each pair's saved results, whether they are there or not. The first seed is shown.
+        path: where the gallery goes.
+
+    Raises:
+        StageError: when no pair has scores, an input is missing, or scores and sets do not belong together.
+    """
+    found = {pair: own for pair, folder in folders.items() if (own := _first_seed(folder)) is not None}
+    if not found:
+        raise StageError("no declared backbone and head has scores: run visagg evaluate, or dvc repro")
+    names, digest = catalogue.read_labels(labels_path)
+    bank = catalogue.Images(catalogue_folder / "images.h5")
+    if bank.digest() != digest:
+        raise StageError(f"{sets_path} was made of other images than {catalogue_folder} holds: run visagg sets")
+    sets = catalogue.read_table(sets_path).filter(pl.col("split") == "test")
+    truth = sets.filter(pl.col("labels").list.len() > 0).select("set_id", true="labels", shown="images").sort("set_id")
+    joined = {pair: truth.join(frame, on="set_id", how="left", maintain_order="left") for pair, frame in found.items()}
+    for pair, frame in joined.items():
+        if not set(found[pair]["set_id"]) <= set(sets["set_id"]):
+            raise StageError(f"{folders[pair]} is of other sets: run visagg evaluate {' '.join(pair)}, or dvc repro")
+        joined[pair] = frame.with_columns(f1=_f1(frame))
+    chosen = choose(truth["set_id"].to_list(), np.stack([frame["f1"].to_numpy() for frame in joined.values()]))
+    by_user = [{row["set_id"]: row for row in frame.iter_rows(named=True)} for frame in joined.values()]
+    users = [_user(set_id, why, [rows[set_id] for rows in by_user]) for set_id, why in chosen]
+    items = catalogue.read_table(catalogue_folder / "items.parquet")
+    content = {
+        "labels": names,
+        "pairs": [list(pair) for pair in found],
+        "missing": [list(pair) for pair in folders if pair not in found],
+        "images": _images(bank, items, sorted({row for user in users for row in user["images"]})),
+        "users": users,
+    }
+    write_json(path, content)
+
+
+def choose(set_ids: list[str], f1: np.ndarray) -> list[tuple[str, str]]:
+    """Users to show, by how well they are answered.
+
+    Args:
+        set_ids: of the users, sorted: they break ties.
+        f1: float [pairs, n]; NaN where a pair has no scores of a user, who is then not shown.
+
+    Returns:
+        (set_id, why), from the worst answered to the best, then from the most disputed: at most SPREAD + DISPUTED.
+    """
+    known = np.flatnonzero(~np.isnan(f1).any(0))
+    mean, spread = f1[:, known].mean(0).round(9), f1[:, known].std(0).round(9)  # equal figures stay equal
+    order = known[np.argsort(mean, kind="stable")]
+    places = np.unique(np.linspace(0, len(order) - 1, min(SPREAD, len(order))).round().astype(int))
+    chosen = {int(order[place]): _standing(place, len(order)) for place in places}
+    disputed = known[np.argsort(-spread, kind="stable")]
+    for user in [int(user) for user in disputed if user not in chosen][:DISPUTED]:
+        chosen[user] = "heads disagree"
+    return [(set_ids[user], why) for user, why in chosen.items()]
+
+
+def _standing(place: int, count: int) -> str:
+    if place in (0, count - 1):
+        return "worst answered" if place == 0 else "best answered"
+    return f"better answered than {place / count:.0%} of users".replace("%", " %")
+
+
+def _first_seed(folder: Path) -> pl.DataFrame | None:
+    """One head's results of every set, by the seed that comes first; None where there are none."""
+    frame = scores.sets(folder)
+    return None if frame is None else frame.filter(pl.col("seed") == pl.col("seed").first())
+
+
+def _f1(frame: pl.DataFrame) -> pl.Series:
+    """F1 of each set's predicted labels against its true ones: what a reader of the page can count."""
+    hits = pl.col("predicted").list.set_intersection("true").list.len()
+    return frame.select(2 * hits / (pl.col("predicted").list.len() + pl.col("true").list.len())).to_series()
+
+
+def _user(set_id: str, why: str, rows: list[dict]) -> dict:
+    """One user; `rows` are the heads' answers."""
+    shown, true = rows[0]["shown"], rows[0]["true"]
+    mean = round(float(np.mean([row["f1"] for row in rows])), DIGITS)
+    answers = [_answer(row) for row in rows]
+    return {"set_id": set_id, "why": why, "f1": mean, "images": shown, "true": true, "answers": answers}
+
+
+def _answer(row: dict) -> dict:
+    weights = dict(zip(row["images"], _rounded(row["importance"]), strict=True))
+    return {
+        "f1": round(row["f1"], DIGITS),
+        "weights": [weights.get(image) for image in row["shown"]],
+        "predicted": row["predicted"],
+        "best": row["best"][:SHOWN],
+        "best_scores": _rounded(row["best_scores"][:SHOWN]),
+    }
+
+
+def _rounded(values: list[float]) -> list[float]:
+    return [round(value, DIGITS) for value in values]
+
+
+def _images(bank: catalogue.Images, items: pl.DataFrame, rows: list[int]) -> dict[str, dict]:
+    """Small images by their row; an image that several items share goes by the first of them."""
+    own = items.filter(pl.col("image").is_in(rows)).unique("image", keep="first", maintain_order=True)
+    named = {row["image"]: row for row in own.iter_rows(named=True)}
+    found = {}
+    for row in rows:
+        item = named.get(row, {"item_id": "", "title": None})
+        found[str(row)] = {"item_id": item["item_id"], "title": item["title"] or "", **_jpeg(bank.read(row))}
+    return found
+
+
+def _jpeg(data: bytes) -> dict[str, str]:
+    try:
+        return {"jpeg": base64.b64encode(images.thumbnail(data, SIDE)).decode("ascii")}
+    except Unusable as error:
+        return {"jpeg": "", "unusable": str(error)}

@@ -1,0 +1,102 @@
+"use strict";
+
+// Tables: a click on a column's head sorts by it. Numbers begin with the greatest, text with A; a second click turns
+// the order round. What is missing is last in both, and rows that are equal keep their order.
+const collator = new Intl.Collator("en", { numeric: true });
+
+function compare(one, other) {
+  if (one.key !== undefined && other.key !== undefined) return one.key - other.key;
+  return collator.compare(one.text, other.text);
+}
+
+function read(row, column) {
+  const { textContent, dataset } = row.cells[column];
+  const key = dataset.key === undefined ? undefined : Number(dataset.key);
+  return { row, key, text: textContent, missing: "missing" in dataset };
+}
+
+function sort(head) {
+  const body = head.closest("table").tBodies[0];
+  const first = head.classList.contains("number") ? "descending" : "ascending";
+  const other = first === "ascending" ? "descending" : "ascending";
+  const order = head.getAttribute("aria-sort") === first ? other : first;
+  for (const sibling of head.parentElement.cells) sibling.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", order);
+  const sign = order === "ascending" ? 1 : -1;
+  const rows = [...body.rows].map((row) => read(row, head.cellIndex));
+  rows.sort((one, other) => one.missing - other.missing || sign * compare(one, other));
+  body.append(...rows.map(({ row }) => row));
+}
+
+for (const button of document.querySelectorAll("th button")) {
+  button.addEventListener("click", () => sort(button.parentElement));
+}
+
+// The gallery: two heads side by side, chosen from all.
+function make(tag, name, ...content) {
+  const element = document.createElement(tag);
+  if (name) element.className = name;
+  element.append(...content);
+  return element;
+}
+
+function letterOf(side) {
+  return make("span", `letter ${side}`, side.toUpperCase());
+}
+
+function weight(side, value) {
+  if (value === null) return make("div", side, letterOf(side), make("span", "unused", "unused"));
+  const bar = make("span", "bar");
+  bar.style.width = `${100 * value}%`;
+  return make("div", side, letterOf(side), make("div", "track", bar), make("span", "number", value.toFixed(2)));
+}
+
+function interest(mark, label, score) {
+  const name = make("span", "label", label);
+  const item = make("li", mark, make("span", "hidden", `${mark}: `), name);
+  if (score !== undefined) item.append(make("span", "score", score.toFixed(2)));
+  return item;
+}
+
+function answer(side, name, user, own, labels) {
+  const scores = new Map(own.best.map((label, place) => [label, own.best_scores[place]]));
+  const listed = (marked, ids) => ids.map((label) => interest(marked(label), labels[label], scores.get(label)));
+  const predicted = own.best.filter((label) => own.predicted.includes(label));
+  const rest = own.predicted.filter((label) => !predicted.includes(label));
+  const missed = user.true.filter((label) => !own.predicted.includes(label));
+  const judge = (label) => (user.true.includes(label) ? "right" : "wrong");
+  const list = make("ul", "", ...listed(judge, [...predicted, ...rest]), ...listed(() => "missed", missed));
+  const f1 = make("span", "f1", `F1 ${own.f1.toFixed(2)}`);
+  return make("div", side, make("h4", "", letterOf(side), ` ${name} `, f1), list);
+}
+
+function showGallery() {
+  const { labels, shown, users } = JSON.parse(document.getElementById("answers").textContent);
+  const form = document.querySelector(".choice");
+  const selects = [...form.querySelectorAll("select")];
+  const cards = [...document.querySelectorAll(".user")];
+  const sides = ["a", "b"];
+
+  function update() {
+    cards.forEach((card, index) => {
+      const user = users[index];
+      const own = selects.map((select) => user.answers[select.value]);
+      const names = selects.map((select) => select.selectedOptions[0].textContent);
+      card.querySelectorAll(".weights").forEach((place, image) => {
+        place.replaceChildren(...sides.map((side, i) => weight(side, own[i].weights[image])));
+      });
+      const answers = sides.map((side, i) => answer(side, names[i], user, own[i], labels));
+      card.querySelector(".answers").replaceChildren(...answers);
+    });
+  }
+
+  selects.forEach((select, i) => {
+    select.value = shown[Math.min(i, shown.length - 1)];
+    select.addEventListener("change", update);
+  });
+  form.hidden = false;
+  document.getElementById("unanswered").hidden = true;
+  update();
+}
+
+if (document.getElementById("answers")) showGallery();
