@@ -122,7 +122,7 @@ def segments(images: np.ndarray, unseen: np.ndarray, truth: np.ndarray, frequenc
     found = []
     for by, counts in (("images", images), ("labels", truth.sum(1))):
         octaves = np.log2(np.maximum(counts, 1)).astype(int)
-        found += [Segment(by, _octave(octave), octaves == octave, every) for octave in np.unique(octaves)]
+        found += [Segment(by, _octave(octave, counts.max()), octaves == octave, every) for octave in np.unique(octaves)]
     for name, sets in (
         ("none", unseen == 0),
         ("less than half", (unseen > 0) & (unseen < 0.5)),
@@ -139,9 +139,10 @@ def segments(images: np.ndarray, unseen: np.ndarray, truth: np.ndarray, frequenc
     return [part for part in [*found, *of_labels] if part.sets.any() and part.labels.any()]
 
 
-def _octave(octave: int) -> str:
-    """1, 2-3, 4-7, ...: counts double from part to part, for a second image says more than a ninth."""
-    return f"{2**octave}-{2 ** (octave + 1) - 1}" if octave else "1"
+def _octave(octave: int, most: int) -> str:
+    """1, 2-3, 4-7, ... up to the greatest count: parts double, for a second image says more than a ninth."""
+    first, last = 2**octave, min(2 ** (octave + 1) - 1, most)
+    return f"{first}-{last}" if last > first else str(first)
 
 
 Part = tuple[dict, np.ndarray]

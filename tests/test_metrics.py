@@ -241,7 +241,7 @@ def test_a_part_of_the_sets_or_labels_has_the_figures_of_that_part():
         ("images", "1", 8),
         ("images", "2-3", 16),
         ("images", "4-7", 8),
-        ("images", "8-15", 8),
+        ("images", "8-9", 8),
         ("unseen", "none", 32),
         ("unseen", "all", 8),
     ]
