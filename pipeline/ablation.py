@@ -16,7 +16,7 @@ from pipeline.batches import SetData
 from pipeline.embeddings import Embeddings
 from pipeline.heads import HeadSpec, resolve
 from pipeline.progress import Progress
-from pipeline.tuning import tune
+from pipeline.tuning import Tuned, tune
 
 if TYPE_CHECKING:
     from pipeline.params import EvaluateSettings, SetSettings, TrainSettings
@@ -86,11 +86,16 @@ def ablate(
     one_image = batches.gather(singles, len(names), store, "one image", width=set_settings.max_images)
     train_settings = train_settings.model_copy(update={"seeds": train_settings.seeds[:1]})
     todo = [(head, spec, switch) for head, spec in specs.items() for switch in switches(spec, set_settings.max_images)]
-    rows, plain = [], {}
+    rows, plain, trained = [], {}, {}
     with Progress("ablate", len(todo), "heads") as progress:
         for head, spec, switch in todo:
             shown = one_image if switch.one_image else test
-            found = _figures(spec, switch, data, validation, shown, train_settings, evaluate_settings)
+            chosen_on = shown if switch.on_test else validation
+            changed = resolve({**spec.model_dump(), **switch.spec})
+            training = (head, str(switch.spec), id(chosen_on))  # what only tests otherwise is not trained again
+            if training not in trained:
+                trained[training] = tune(changed, data, chosen_on, train_settings)
+            found = _figures(trained[training], shown, evaluate_settings)
             plain = plain if switch.spec or switch.on_test or switch.one_image else found
             paired = not switch.one_image  # other sets have other users, at least in part
             figures = {name: _entry(own, plain[name] if paired else None) for name, own in found.items()}
@@ -107,20 +112,10 @@ def _entry(values: np.ndarray, plain: np.ndarray | None) -> dict[str, list[float
     return {name: [round(number, 6) for number in (own.value, own.low, own.high)] for name, own in estimates.items()}
 
 
-def _figures(
-    spec: HeadSpec,
-    switch: Switch,
-    data: SetData,
-    validation: SetData,
-    test: SetData,
-    train_settings: "TrainSettings",
-    evaluate_settings: "EvaluateSettings",
-) -> dict[str, np.ndarray]:
+def _figures(tuned: Tuned, test: SetData, settings: "EvaluateSettings") -> dict[str, np.ndarray]:
     """The test figures of one head with one switch: float64 [seeds, 1 + resamples] each."""
-    changed = resolve({**spec.model_dump(), **switch.spec})
-    tuned = tune(changed, data, test if switch.on_test else validation, train_settings)
     truth = test.truth()
-    weights = summary.samples_of(len(truth), evaluate_settings)
+    weights = summary.samples_of(len(truth), settings)
     of_seeds = [
         summary.measure(FIGURES, batches.scores(fit.head, test), truth, fit.threshold, weights) for fit in tuned.fits
     ]

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,9 +59,17 @@ def repro(project: Path, *targets: str, fails: bool = False) -> list[str]:
     return [line.split("'")[1] for line in result.stdout.splitlines() if line.startswith("Running stage")]
 
 
+def dvc(project: Path, *words: str) -> str:
+    """What a command of DVC's says."""
+    done = subprocess.run([sys.executable, "-m", "dvc", *words], cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def start(project: Path) -> None:
     for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
         subprocess.run(command, cwd=project, check=True)
+    shutil.copytree(ROOT / ".dvc/plots", project / ".dvc/plots")
     subprocess.run([sys.executable, "-m", "dvc", "config", "core.analytics", "false"], cwd=project, check=True)
 
 
@@ -77,6 +86,7 @@ def test_the_demo_from_nothing_to_tables_and_what_a_change_runs(own_project):
         "sets",
         "embed@lite0",
         "floor",
+        "gallery",
         "ablate",
         "cost@lite0",
         "evaluate@lite0",
@@ -87,6 +97,19 @@ def test_the_demo_from_nothing_to_tables_and_what_a_change_runs(own_project):
     assert repro(own_project) == []
     figures = json.loads((own_project / "reports/metrics/lite0/noisy_or.json").read_text())
     assert figures.keys() == {"micro_f1", "macro_f1", "micro_ap", "macro_ap", "f1@5", "f1@10", "f1@15", "f1@20"}
+    shown = json.loads(dvc(own_project, "metrics", "show", "--json"))[""]["data"]
+    assert {path for path in shown if path.endswith(".json")} == {
+        "reports/metrics/lite0/average.json",
+        "reports/metrics/lite0/noisy_or.json",
+        "reports/metrics/popularity.json",
+    }
+    plots = json.loads(dvc(own_project, "plots", "show", "--json"))
+    assert not plots.get("errors")
+    drawn = {name: plot["content"] for name, (plot,) in plots["data"].items()}
+    assert drawn.keys() == {"validation micro AP by epoch", "F1 at k"}
+    heads = {name: {row["head"] for row in content["data"]["values"]} for name, content in drawn.items()}
+    assert heads["F1 at k"] == {"popularity", "average", "noisy_or"}
+    assert heads["validation micro AP by epoch"] == {"average", "noisy_or"}
     table = (own_project / "reports/tables/quality.md").read_text()
     assert "Simulated" in table and re.search(r"\| 20 +\| lite0 +\| noisy_or +\| 0\.", table) and "missing" not in table
 
@@ -95,6 +118,7 @@ def test_the_demo_from_nothing_to_tables_and_what_a_change_runs(own_project):
         "train@lite0-instance_max",
         "evaluate@lite0",
         "cost@lite0",
+        "gallery",
         "report",
     }
     change(own_project, ("ks: [5, 10, 15, 20]", "ks: [3, 10]"))
