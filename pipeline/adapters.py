@@ -289,7 +289,9 @@ def _require_pairs(moments: Moments, name: str, without_ridge: bool = True) -> N
     """Means take one pair; what is left must span the narrower space, or M is not determined."""
     least = min(moments.xy.shape) + 1
     if without_ridge and moments.pairs < least:
-        raise StageError(f"{name} needs at least {least} pairs for this many dimensions, not {moments.pairs}: use ridge")
+        raise StageError(
+            f"{name} needs at least {least} pairs for this many dimensions, not {moments.pairs}: use ridge"
+        )
 
 
 @dataclass(frozen=True)

@@ -213,7 +213,9 @@ def cost(path: Path, backbone: str) -> None:
 @cli.command()
 @click.argument("old", required=False)
 @click.argument("new", nargs=-1)
-@click.option("--merge", "merging", is_flag=True, help="Also save each head with its adapter merged in, as a head of NEW.")
+@click.option(
+    "--merge", "merging", is_flag=True, help="Also save each head with its adapter merged in, as a head of NEW."
+)
 @click.pass_obj
 def swap(path: Path, old: str | None, new: tuple[str, ...], merging: bool) -> None:
     """Heads of OLD on NEW's vectors: cache/adapters/OLD/NEW.safetensors, reports/swap, reports/tables/swap.
@@ -234,11 +236,15 @@ def swap(path: Path, old: str | None, new: tuple[str, ...], merging: bool) -> No
         folder.mkdir(parents=True, exist_ok=True)
     for one, other in wanted:
         adapter = layout.adapter(one, other)
-        stage.swap(side(one), side(other), layout.SETS, layout.LABELS, adapter, layout.swap(one, other), settings.evaluate)
+        stage.swap(
+            side(one), side(other), layout.SETS, layout.LABELS, adapter, layout.swap(one, other), settings.evaluate
+        )
         if merging:
             merged = stage.merge(side(one), side(other), adapter, lambda name: layout.merged(one, other, name))
             for name, obstacle in merged.items():
-                click.echo(f"{name}: not merged: {obstacle}" if obstacle else f"{name}: {layout.merged(one, other, name)}")
+                click.echo(
+                    f"{name}: not merged: {obstacle}" if obstacle else f"{name}: {layout.merged(one, other, name)}"
+                )
     write_tables(layout.SWAPS, layout.DATA_REPORT, layout.TABLES)
 
 

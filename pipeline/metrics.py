@@ -84,25 +84,32 @@ def average_precision(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray
     Returns:
         float64 [t]; 0 for a sample without a positive.
     """
+    return _average_precision(scores, truth, weights, np.arange(len(scores)))
+
+
+def _average_precision(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray, owners: np.ndarray) -> np.ndarray:
+    """As average_precision; `owners`, int [m], says which column of the weights each score has."""
     order = np.argsort(-scores, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # a threshold lies behind equal scores only
+    positives = np.flatnonzero(truth[order])
+    if not len(positives):
+        return np.zeros(len(weights))
+    ends = ends[np.searchsorted(ends, positives)]  # each positive's step; no other place counts
+    latest = np.searchsorted(positives, ends, side="right") - 1
+    owners = owners[order]
     answers = []
-    for part in _parts(weights):
-        ordered = part[:, order].astype(np.float64)
-        positives = np.cumsum(ordered * truth[order], 1)[:, ends]
-        precision = _ratio(positives, np.cumsum(ordered, 1)[:, ends])
-        steps = np.diff(positives, axis=1, prepend=0.0)
-        answers.append(_ratio((steps * precision).sum(1), positives[:, -1]))
+    for part in np.array_split(weights, max(1, -(-len(weights) * len(scores) // CELLS))):
+        claims = np.cumsum(part[:, owners], 1, dtype=np.float64)[:, ends]
+        steps = part[:, owners[positives]].astype(np.float64)
+        hits = np.cumsum(steps, 1)
+        answers.append(_ratio((steps * _ratio(hits[:, latest], claims)).sum(1), hits[:, -1]))
     return np.concatenate(answers)
 
 
 def micro_ap(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Average precision over all pairs of a set and a label: [n, c] both, float [t, n] to float64 [t]."""
-    labels = scores.shape[1]
-    per_part = max(1, CELLS // scores.size)
-    parts = (weights[start : start + per_part] for start in range(0, len(weights), per_part))
-    flat, true = scores.ravel(), truth.ravel()
-    return np.concatenate([average_precision(flat, true, np.repeat(part, labels, 1)) for part in parts])
+    owners = np.repeat(np.arange(len(scores)), scores.shape[1])
+    return _average_precision(scores.ravel(), truth.ravel(), weights, owners)
 
 
 def macro_ap(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -138,8 +145,3 @@ def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _mean_where(values: np.ndarray, present: np.ndarray) -> np.ndarray:
     """Mean of each row's values that count: float [t, c], bool [t, c] to float64 [t]."""
     return _ratio((values * present).sum(1), present.sum(1).astype(np.float64))
-
-
-def _parts(weights: np.ndarray) -> list[np.ndarray]:
-    """Samples in groups that keep memory bounded."""
-    return np.array_split(weights, max(1, -(-weights.size // CELLS)))

@@ -182,7 +182,9 @@ class Params(Section):
         for old, others in self.swap.items():
             for alias in (old, *others):
                 if alias not in self.compare.backbones:
-                    raise SettingsError(f"swap: {alias!r} is not under compare.backbones{_nearest(alias, self.compare.backbones)}")
+                    raise SettingsError(
+                        f"swap: {alias!r} is not under compare.backbones{_nearest(alias, self.compare.backbones)}"
+                    )
             if old in others:
                 raise SettingsError(f"swap.{old} lists {old} itself")
         for alias in self.heads:

@@ -120,7 +120,9 @@ def _curve(swap: dict) -> list[str]:
     sizes = _sizes(swap)
     rows = []
     for name, head in swap["heads"].items():
-        found = {row["pairs"]: row["micro_ap"]["retention"] for row in head["adapted"] if row["adapter"] == swap["best"]}
+        found = {
+            row["pairs"]: row["micro_ap"]["retention"] for row in head["adapted"] if row["adapter"] == swap["best"]
+        }
         rows.append([name, *(_text(found[size]) for size in sizes)])
     return [
         f"Retention of micro AP against the images that {swap['best']} is fitted on:",

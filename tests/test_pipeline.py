@@ -18,6 +18,7 @@ SMALL = (
     ("users: 2000", "users: 150"),
     ("least_items: 20 ", "least_items: 5 "),
     ("    - lite1\n", ""),
+    ("swap:\n  lite0:\n    - lite1\n", "swap: {}\n"),
     ("max_epochs: 6", "max_epochs: 2"),
     ("resamples: 500", "resamples: 100"),
 )
@@ -78,6 +79,7 @@ def test_the_demo_from_nothing_to_tables_and_what_a_change_runs(own_project):
         "floor",
         "ablate",
         "cost@lite0",
+        "swap",
         "report",
         *(f"{verb}@lite0-{head}" for verb in ("train", "evaluate") for head in ("average", "noisy_or")),
     }
@@ -93,6 +95,7 @@ def test_the_demo_from_nothing_to_tables_and_what_a_change_runs(own_project):
         "train@lite0-instance_max",
         "evaluate@lite0-instance_max",
         "cost@lite0",
+        "swap",
         "report",
     }
     change(own_project, ("ks: [5, 10, 15, 20]", "ks: [3, 10]"))

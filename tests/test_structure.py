@@ -18,10 +18,10 @@ LAYERS = [
     {"errors", "layout", "machine", "published"},
     {"files", "progress"},
     {"heads", "metrics", "statistics", "optimiser", "provenance"},
-    {"catalogue", "sources", "images", "backbones", "engines", "embeddings", "runs", "params"},
+    {"catalogue", "sources", "images", "backbones", "engines", "embeddings", "runs", "params", "adapters"},
     {"sets", "batches", "summary"},
     {"tuning"},
-    {"ingest", "extract", "cache", "train", "evaluate", "ablation", "floor", "cost", "report"},
+    {"ingest", "extract", "cache", "train", "evaluate", "ablation", "floor", "cost", "report", "swap", "swap_tables"},
     {"bench"},
     {"cli"},
     {"__main__"},
@@ -40,7 +40,7 @@ ONLY_IMPORTERS = {
 }
 # Messages, bars and the way a file is put in its place: no result depends on them, so no stage runs again for them.
 NOT_DEPENDED_ON = {"errors", "files", "progress"}
-NO_TORCH = ("report", "params", "sets", "ingest", "floor", "extract", "cache")
+NO_TORCH = ("report", "swap_tables", "adapters", "params", "sets", "ingest", "floor", "extract", "cache")
 
 
 def _files() -> dict[str, Path]:
@@ -157,6 +157,10 @@ def test_the_graph_and_the_program_agree_on_paths():
         layout.DATA_REPORT,
         layout.POPULARITY,
         layout.TABLES,
+        layout.STORES,
+        layout.HEADS,
+        layout.ADAPTERS,
+        layout.SWAPS,
         layout.store(item[0]),
         layout.cost(item[0]),
         layout.head(*item),
