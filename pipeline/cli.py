@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -240,7 +241,7 @@ def swap(path: Path, old: str | None, new: tuple[str, ...], merging: bool) -> No
             side(one), side(other), layout.SETS, layout.LABELS, adapter, layout.swap(one, other), settings.evaluate
         )
         if merging:
-            merged = stage.merge(side(one), side(other), adapter, lambda name: layout.merged(one, other, name))
+            merged = stage.merge(side(one), side(other), adapter, partial(layout.merged, one, other))
             for name, obstacle in merged.items():
                 click.echo(
                     f"{name}: not merged: {obstacle}" if obstacle else f"{name}: {layout.merged(one, other, name)}"
