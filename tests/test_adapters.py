@@ -36,7 +36,7 @@ def mapped(affine, x):
     return x @ affine[0] + affine[1]
 
 
-@pytest.mark.parametrize("kind", ["ridge", "restored_ridge", "reduced_rank"])
+@pytest.mark.parametrize("kind", ["ridge", "restored_ridge", "light_restored_ridge", "reduced_rank"])
 @pytest.mark.parametrize("widths", [(12, 9), (9, 12), (10, 10)])
 def test_a_planted_affine_map_is_found(kind, widths):
     x, y = pairs(new=widths[0], old=widths[1])
