@@ -70,6 +70,10 @@ class SetData:
         vectors[-1] = 0.0
         return SetData(self.set_ids, self.images, vectors, self.rows, self.mask, self.y)
 
+    def with_vectors(self, vectors: np.ndarray) -> "SetData":
+        """The same sets with other vectors of the same images, float32 [m + 1, any width], zeros in the last row."""
+        return SetData(self.set_ids, self.images, torch.from_numpy(vectors), self.rows, self.mask, self.y)
+
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the distinct images' vectors, float32 [d] each, summed in float64."""
         vectors = self.vectors[:-1].double()

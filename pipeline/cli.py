@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -154,6 +155,8 @@ def evaluate(path: Path, backbone: str, heads: tuple[str, ...]) -> None:
     settings = params.load(path)
     settings.require("backbones", backbone)
     for head in heads:
+        if layout.head(backbone, head).is_dir():
+            continue  # a merged head is not declared
         settings.require("heads", head)
     from pipeline.evaluate import evaluate
 
@@ -212,6 +215,44 @@ def cost(path: Path, backbone: str) -> None:
 
 
 @cli.command()
+@click.argument("old", required=False)
+@click.argument("new", nargs=-1)
+@click.option(
+    "--merge", "merging", is_flag=True, help="Also save each head with its adapter merged in, as a head of NEW."
+)
+@click.pass_obj
+def swap(path: Path, old: str | None, new: tuple[str, ...], merging: bool) -> None:
+    """Heads of OLD on NEW's vectors: cache/adapters/OLD/NEW.safetensors, reports/swap, reports/tables/swap.
+
+    Without NEW, those that the settings list under swap for OLD; without OLD, all of them. With --merge, the heads that
+    can take an adapter in go to cache/heads/NEW/HEAD_from_OLD, and visagg evaluate NEW HEAD_from_OLD scores them.
+    """
+    settings = params.load(path)
+    wanted = settings.swaps(old, new)
+    from pipeline import swap as stage
+    from pipeline.swap_tables import write_tables
+
+    def side(alias: str) -> stage.Side:
+        folders = {name: layout.head(alias, name) for name in settings.compare.heads}
+        return stage.Side(alias, layout.store(alias), folders)
+
+    for folder in (layout.SWAPS, layout.ADAPTERS):  # what the graph expects, also of an empty list
+        folder.mkdir(parents=True, exist_ok=True)
+    for one, other in wanted:
+        adapter = layout.adapter(one, other)
+        stage.swap(
+            side(one), side(other), layout.SETS, layout.LABELS, adapter, layout.swap(one, other), settings.evaluate
+        )
+        if merging:
+            merged = stage.merge(side(one), side(other), adapter, partial(layout.merged, one, other))
+            for name, obstacle in merged.items():
+                click.echo(
+                    f"{name}: not merged: {obstacle}" if obstacle else f"{name}: {layout.merged(one, other, name)}"
+                )
+    write_tables(layout.SWAPS, layout.DATA_REPORT, layout.TABLES)
+
+
+@cli.command()
 @click.pass_obj
 def gallery(path: Path) -> None:
     """Some test users, their images and every head's answer, for the report's page: cache/gallery.json."""
@@ -230,9 +271,8 @@ def report(path: Path) -> None:
     from pipeline.report import report
 
     settings = params.load(path)
-    report(
-        settings.compare.backbones, {name: settings.head(name) for name in settings.compare.heads}, settings.evaluate
-    )
+    heads = {name: settings.head(name) for name in settings.compare.heads}
+    report(settings.compare.backbones, heads, settings.evaluate)
 
 
 @cli.command()

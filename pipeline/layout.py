@@ -9,6 +9,8 @@ SETS = Path("data/sets.parquet")
 LABELS = Path("data/labels.json")
 
 STORES = Path("cache/embeddings")
+HEADS = Path("cache/heads")
+ADAPTERS = Path("cache/adapters")
 
 REPORTS = Path("reports")
 DATA_REPORT = REPORTS / "data.json"
@@ -17,6 +19,7 @@ POPULARITY = REPORTS / "metrics/popularity.json"
 TABLES = REPORTS / "tables"
 FIGURES = REPORTS / "figures"
 PLOTS = REPORTS / "plots"
+SWAPS = REPORTS / "swap"
 PAGE = REPORTS / "index.html"
 
 SCORES = Path("cache/scores")
@@ -36,7 +39,22 @@ def backbone_record(backbone: str) -> Path:
 
 def head(backbone: str, name: str) -> Path:
     """The folder of a trained head."""
-    return Path("cache/heads") / backbone / name
+    return HEADS / backbone / name
+
+
+def adapter(old: str, new: str) -> Path:
+    """The map from a new backbone's vectors to an old one's."""
+    return ADAPTERS / old / f"{new}.safetensors"
+
+
+def merged(old: str, new: str, name: str) -> Path:
+    """The folder of a head that was trained on an old backbone and reads a new one's vectors."""
+    return head(new, f"{name}_from_{old}")
+
+
+def swap(old: str, new: str) -> Path:
+    """What heads of an old backbone keep with a new one."""
+    return SWAPS / old / f"{new}.json"
 
 
 def scores(backbone: str) -> Path:

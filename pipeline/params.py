@@ -157,7 +157,7 @@ class AblationSettings(Section):
 
 
 class Params(Section):
-    """All of params.yaml."""
+    """All of params.yaml; `swap` names, for an old backbone, the new ones that its heads are tried with."""
 
     source: SourceSettings
     demo: DemoSettings
@@ -169,6 +169,7 @@ class Params(Section):
     train: TrainSettings
     evaluate: EvaluateSettings
     ablation: AblationSettings
+    swap: dict[Alias, Annotated[list[str], Field(min_length=1)]]
 
     @model_validator(mode="after")
     def _names_are_declared(self) -> "Params":
@@ -178,6 +179,14 @@ class Params(Section):
         self.require("backbones", self.ablation.backbone)
         for name in self.ablation.heads:
             resolve(name)
+        for old, others in self.swap.items():
+            for alias in (old, *others):
+                if alias not in self.compare.backbones:
+                    raise SettingsError(
+                        f"swap: {alias!r} is not under compare.backbones{_nearest(alias, self.compare.backbones)}"
+                    )
+            if old in others:
+                raise SettingsError(f"swap.{old} lists {old} itself")
         for alias in self.heads:
             self.head(alias)
         return self
@@ -191,6 +200,7 @@ class Params(Section):
             ("train.seeds", self.train.seeds),
             ("train.learning_rates", self.train.learning_rates),
             ("evaluate.ks", self.evaluate.ks),
+            *((f"swap.{old}", others) for old, others in self.swap.items()),
         ):
             if len(set(values)) < len(values):
                 raise SettingsError(f"{name} lists something twice: {values}")
@@ -216,6 +226,22 @@ class Params(Section):
             return resolve(self.heads[alias])
         except SettingsError as error:
             raise SettingsError(f"heads.{alias}: {error}") from None
+
+    def swaps(self, old: str | None, new: tuple[str, ...]) -> list[tuple[str, str]]:
+        """Pairs of an old backbone and a new one: those given, or, of what is left open, those under `swap`.
+
+        Raises:
+            SettingsError: when one is not declared, both are the same, or none is listed.
+        """
+        if old is None:
+            return [(old, other) for old, others in self.swap.items() for other in others]
+        for alias in (old, *new):
+            self.require("backbones", alias)
+        if old in new:
+            raise SettingsError(f"{old} cannot be swapped for itself")
+        if not (chosen := new or self.swap.get(old)):
+            raise SettingsError(f"swap lists no backbone for {old}: name one, as in visagg swap {old} NEW")
+        return [(old, other) for other in chosen]
 
     def require(self, kind: str, alias: str) -> None:
         """Raises SettingsError unless an alias is declared under `kind` ("backbones" or "heads")."""

@@ -8,7 +8,7 @@
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -18,7 +18,7 @@ from torch import Tensor
 from pipeline import provenance
 from pipeline.errors import StageError, StoreError
 from pipeline.files import write_aside, write_json
-from pipeline.heads import build_head
+from pipeline.heads import HeadSpec, build_head
 from pipeline.heads.classifier import SetClassifier
 
 
@@ -88,11 +88,21 @@ def load(folder: Path) -> Run:
         raise StageError(f"{folder / 'run.json'} is damaged: delete the folder and train the head again") from None
 
 
+def load_history(folder: Path) -> pl.DataFrame:
+    """Every epoch of every run that tuning made."""
+    return pl.read_csv(folder / "history.csv")
+
+
 def load_head(folder: Path, run: Run, seed: int) -> SetClassifier:
     """The head of one seed, in evaluation mode."""
     head = build_head(run.spec, run.dim, len(run.labels))
     head.load_state_dict(load_file(folder / f"seed-{seed}.safetensors"))
     return head.eval()
+
+
+def merged(run: Run, spec: HeadSpec, dim: int, identity: dict) -> Run:
+    """What is known of a head after an adapter was merged into it: it reads other vectors."""
+    return replace(run, spec=spec.model_dump(), dim=dim, identity=identity)
 
 
 def require_identity(folder: Path, run: Run, identity: dict) -> None:

@@ -76,6 +76,7 @@ def make_results(
         machine=None,
         average=None,
         ablation=None,
+        swaps=[],
         costs=pl.DataFrame(costs, COSTS, orient="row"),
         missing=list(missing),
         data={"source": "demo", "simulated": simulated},

@@ -20,6 +20,7 @@ SMALL = (
     ("users: 2000", "users: 150"),
     ("least_items: 20 ", "least_items: 5 "),
     ("    - lite1\n", ""),
+    ("swap:\n  lite0:\n    - lite1\n", "swap: {}\n"),
     ("max_epochs: 6", "max_epochs: 2"),
     ("resamples: 500", "resamples: 100"),
 )
@@ -90,6 +91,7 @@ def test_the_demo_from_nothing_to_tables_and_what_a_change_runs(own_project):
         "ablate",
         "cost@lite0",
         "evaluate@lite0",
+        "swap",
         "report",
         "train@lite0-average",
         "train@lite0-noisy_or",
@@ -119,6 +121,7 @@ def test_the_demo_from_nothing_to_tables_and_what_a_change_runs(own_project):
         "evaluate@lite0",
         "cost@lite0",
         "gallery",
+        "swap",
         "report",
     }
     change(own_project, ("ks: [5, 10, 15, 20]", "ks: [3, 10]"))

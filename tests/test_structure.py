@@ -18,10 +18,10 @@ LAYERS = [
     {"errors", "layout", "machine", "published"},
     {"files", "progress"},
     {"heads", "metrics", "statistics", "optimiser", "provenance"},
-    {"catalogue", "sources", "images", "backbones", "engines", "embeddings", "runs", "params", "scores"},
-    {"sets", "batches", "summary"},
+    {"catalogue", "sources", "images", "backbones", "engines", "embeddings", "runs", "params", "scores", "adapters"},
+    {"sets", "batches", "summary", "swap_tables"},
     {"tuning"},
-    {"ingest", "extract", "cache", "train", "evaluate", "ablation", "floor", "cost", "gallery", "report"},
+    {"ingest", "extract", "cache", "train", "evaluate", "ablation", "floor", "cost", "swap", "gallery", "report"},
     {"bench"},
     {"cli"},
     {"__main__"},
@@ -42,7 +42,7 @@ ONLY_IMPORTERS = {
 }
 # Messages, bars and the way a file is put in its place: no result depends on them, so no stage runs again for them.
 NOT_DEPENDED_ON = {"errors", "files", "progress"}
-NO_TORCH = ("report", "gallery", "params", "sets", "ingest", "floor", "extract", "cache")
+NO_TORCH = ("report", "gallery", "swap_tables", "adapters", "params", "sets", "ingest", "floor", "extract", "cache")
 
 
 def _files() -> dict[str, Path]:
@@ -160,6 +160,10 @@ def test_the_graph_and_the_program_agree_on_paths():
         layout.POPULARITY,
         layout.TABLES,
         layout.GALLERY,
+        layout.STORES,
+        layout.HEADS,
+        layout.ADAPTERS,
+        layout.SWAPS,
         layout.store(item[0]),
         layout.cost(item[0]),
         layout.head(*item),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pipeline import layout
+from pipeline import layout, swap_tables
 from pipeline.heads import HeadSpec
 from pipeline.report import figures, page, writing
 from pipeline.report.results import gather, read_json
@@ -24,4 +24,5 @@ def report(backbones: list[str], heads: Mapping[str, HeadSpec], settings: "Evalu
     for table in tables:
         writing.write(table, results.data)
     writing.write_results(results)
+    swap_tables.write_tables(layout.SWAPS, layout.DATA_REPORT, layout.TABLES)
     page.write(results, tables, figures.draw(results, layout.FIGURES), read_json(layout.GALLERY), layout.PAGE)

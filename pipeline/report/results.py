@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from pipeline import layout, scores, statistics
+from pipeline import layout, scores, statistics, swap_tables
 from pipeline.errors import StageError
 from pipeline.heads import PRESETS, PUBLISHED, HeadSpec
 
@@ -41,6 +41,7 @@ class Results:
         average: the head that is plain averaging; None where it is not compared.
         missing: declared pairs that have no figures.
         ablation: content of reports/ablation.json; None where there is none.
+        swaps: contents of reports/swap.
         data: content of reports/data.json.
     """
 
@@ -57,6 +58,7 @@ class Results:
     average: str | None
     missing: list[Pair]
     ablation: dict | None
+    swaps: list[dict]
     data: dict
 
     def figure(self, pair: Pair, metric: str, k: int | None = None, by: str = "all", segment: str = "") -> dict | None:
@@ -103,6 +105,7 @@ def gather(backbones: list[str], heads: Mapping[str, HeadSpec]) -> Results:
         average=average,
         missing=[pair for pair in pairs if pair not in values],
         ablation=read_json(layout.ABLATION),
+        swaps=swap_tables.read(layout.SWAPS),
         data=data,
     )
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from pipeline import published
+from pipeline import published, swap_tables
 from pipeline.report.results import FLOOR, Pair, Results
 
 MISSING = "missing"
@@ -62,6 +62,7 @@ def all_tables(results: Results, ks: list[int]) -> list[Table]:
         cost(results),
         comparisons(results),
         segments(results),
+        *([swap(results)] if results.swaps else []),
         tuning(results),
         ablation(results),
         data_table(results),
@@ -180,6 +181,14 @@ def segments(results: Results) -> Table:
         *_about_data(results),
     ]
     return Table("segments", "For whom, and for what, each head works", columns, rows, "\n".join(notes))
+
+
+def swap(results: Results) -> Table:
+    """What heads keep when the backbone is swapped; swap.md has more of it."""
+    columns, rows = swap_tables.overview(results.swaps)
+    rows = [[Figure(*cell) if isinstance(cell, tuple) else cell for cell in row] for row in rows]
+    title = "What heads keep when the backbone is swapped: micro AP, with the chosen adapter"
+    return Table("swap", title, columns, rows, swap_tables.NOTES)
 
 
 def tuning(results: Results) -> Table:

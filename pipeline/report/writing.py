@@ -12,12 +12,14 @@ from pipeline.report.tables import Figure, Table
 
 
 def write(table: Table, data: dict) -> None:
-    """Writes a table in all its forms; `data` is what reports/data.json holds."""
-    for suffix, text in (
-        (".md", markdown(table, data)),
-        (".csv", comma_separated(table)),
-        (".tex", latex(table, data)),
-    ):
+    """Writes a table in all its forms; `data` is what reports/data.json holds.
+
+    Of swaps it writes LaTeX alone: swap.md and swap.csv, by `swap_tables`, hold more than one table can.
+    """
+    texts = {".md": markdown(table, data), ".csv": comma_separated(table), ".tex": latex(table, data)}
+    for suffix, text in texts.items():
+        if table.name == "swap" and suffix != ".tex":
+            continue
         with files.write_aside(layout.TABLES / f"{table.name}{suffix}") as aside:
             aside.write_text(text, encoding="utf-8")
 
