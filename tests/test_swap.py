@@ -26,6 +26,7 @@ from pipeline import (
 from pipeline.errors import SettingsError, StageError, StoreError
 from pipeline.heads import PRESETS, can_merge, resolve
 from pipeline.swap import Side, merge, pairs, swap
+from pipeline.swap.retention import retention
 from pipeline.swap_tables import COLUMNS, write_tables
 from tests.conftest import ROOT
 from tests.test_heads import small_preset
@@ -184,6 +185,12 @@ def test_figures_of_adapted_vectors_by_their_definitions(world, found):
     assert kept["gain"]["value"] == pytest.approx(kept["adapted"]["value"] - stay, abs=2e-6)
 
 
+def test_retention_counts_from_the_floor():
+    samples = [np.full(101, value) for value in (0.75, 0.8, 0.3)]
+    assert retention(*samples) == {"value": 0.9, "interval": [0.9, 0.9]}
+    assert retention(samples[0], samples[2], samples[2]) is None, "retraining is no better than popularity"
+
+
 def test_more_pairs_and_every_kind(found):
     fitted = [(fit["adapter"], fit["pairs"]) for fit in found["adapters"]]
     everything = found["training_images"]
@@ -238,6 +245,11 @@ def test_where_test_users_show_nothing_new_the_held_out_tenth_is_compared(world,
     figures = other.swap()
     assert figures["compared_on"] == "the held-out tenth of the pairs"
     assert [fit["images"] for fit in figures["adapters"]] == [figures["training_images"] // 10] * 5 + [6]
+    stores = pairs.Stores(*(embeddings.Embeddings(world.store(alias)) for alias in ("old", "new")))
+    fitted = pairs.fit(stores, stores.training_rows(sets), ["ridge"], "test")
+    close = pairs.closeness(stores, fitted.held, fitted.fits["ridge"].trial, fitted.whole)
+    wanted = 1 - close["error"].sum() / close["total"].sum()
+    assert figures["adapters"][0]["explained_variance"]["value"] == pytest.approx(wanted, abs=1e-5)
 
 
 def test_random_weights_are_refused_and_not_served(world, found):
