@@ -96,6 +96,11 @@ def test_the_shipped_settings_load_as_they_are_written():
         ("train.seeds", [-1], "train.seeds.0: "),
         ("train.seeds", [1, 1], "train.seeds lists something twice"),
         ("compare.heads", ["average", "average"], "compare.heads lists something twice"),
+        ("swap", {"lite0": ["lite2"]}, "swap: 'lite2' is not under compare.backbones; did you mean lite"),
+        ("swap", {"lite9": ["lite1"]}, "swap: 'lite9' is not under compare.backbones"),
+        ("swap.lite0", ["lite0"], "swap.lite0 lists lite0 itself"),
+        ("swap.lite0", ["lite1", "lite1"], "swap.lite0 lists something twice"),
+        ("swap.lite0", [], "swap.lite0: "),
         ("sets.split", {"seed": 0, "validation": 0.5, "test": 0.5}, "leave nothing to train on"),
     ],
 )

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import shutil
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from pipeline import (
     catalogue,
     embeddings,
     evaluate,
+    layout,
     params,
     provenance,
     runs,
@@ -24,12 +28,13 @@ from pipeline import (
     train,
 )
 from pipeline.errors import SettingsError, StageError, StoreError
-from pipeline.heads import PRESETS, can_merge, resolve
+from pipeline.heads import PRESETS, build_head, can_merge, resolve
 from pipeline.swap import Side, merge, pairs, swap
 from pipeline.swap.retention import retention
 from pipeline.swap_tables import COLUMNS, write_tables
 from tests.conftest import ROOT
 from tests.test_heads import small_preset
+from tests.test_pipeline import change, repro, start
 
 KINDS, WIDTH, NEW_WIDTH, IMAGES = 4, 24, 30, 300
 TEST_ONLY = np.arange(260, IMAGES)  # images that no training and no validation user shows
@@ -349,8 +354,6 @@ def test_a_merged_head_is_adapter_and_head(name, world, found):
     """To 1e-5 of the logits' scale, with an adapter that was really fitted; the others are refused in one line."""
     adapter = adapters.load(world.root / "adapters/old/new.safetensors", IDENTITIES["new"], IDENTITIES["old"])
     torch.default_generator.manual_seed(0)
-    from pipeline.heads import build_head
-
     head = build_head(small_preset(PRESETS[name]), WIDTH, 5).eval()
     if head.spec.standardised:
         head.standardise(torch.randn(WIDTH) + 3, torch.rand(WIDTH) + 0.5)
@@ -412,3 +415,41 @@ def test_adapting_is_better_only_where_the_interval_says_so(world, found, tmp_pa
     write_tables(tmp_path, tmp_path / "none.json", tmp_path)
     table = [line for line in (tmp_path / "swap.md").read_text().splitlines() if line.startswith("| average |")]
     assert f"| {word} |" in table[0]
+
+
+def test_the_graph_swaps_without_training_and_leaves_heads_alone(world, own_project):
+    """dvc repro of the stage alone, on the same vectors under the names that the settings have."""
+    shutil.copy(ROOT / ".dvcignore", own_project)
+    for old, new in (("old", "lite0"), ("new", "lite1")):
+        (own_project / "cache/embeddings").mkdir(parents=True, exist_ok=True)
+        shutil.copy(world.store(old), own_project / layout.store(new))
+        for name in ("average", "noisy_or"):
+            shutil.copytree(world.side(old).heads[name], own_project / layout.head(new, name))
+    for path, own in ((layout.SETS, world.sets), (layout.LABELS, world.labels)):
+        shutil.copy(own, own_project / path)
+    (own_project / "reports").mkdir()
+    (own_project / layout.DATA_REPORT).write_text(json.dumps({"source": "demo", "simulated": True}))
+    change(own_project, ("resamples: 500", "resamples: 100"))
+    start(own_project)
+    before = contents(own_project / "cache/heads")
+    assert repro(own_project, "-s", "swap") == ["swap"]
+    assert contents(own_project / "cache/heads") == before
+    assert (own_project / layout.adapter("lite0", "lite1")).is_file()
+    first = (own_project / "reports/tables/swap.csv").read_bytes()
+    assert b"\nlite0,lite1,noisy_or," in first
+    (own_project / "cache/embeddings/.lite1.h5.lock").write_text("process 1 on a host")
+    assert repro(own_project, "-s", "swap") == [], "a lock is nothing that a result depends on"
+    command = [sys.executable, "-m", "pipeline", "swap"]
+    for words, status, said in (
+        (["lite0", "lite1", "--merge"], 0, "noisy_or: cache/heads/lite1/noisy_or_from_lite0"),
+        (["lite0", "lite0"], 2, "lite0 cannot be swapped for itself"),
+        (["lite1"], 2, "swap lists no backbone for lite1"),
+        (["lite0", "lite9"], 2, "unknown backbone 'lite9'"),
+        (["lite0", "lite2"], 1, "lite2.h5 is missing: run visagg embed lite2"),
+    ):
+        done = subprocess.run([*command, *words], cwd=own_project, capture_output=True, text=True)
+        assert done.returncode == status and said in done.stdout + done.stderr, done.stderr
+        assert status == 0 or len(done.stderr.strip().splitlines()) == 1
+    assert (own_project / "reports/tables/swap.csv").read_bytes() == first
+    done = subprocess.run([*command[:-1], "evaluate", "lite1", "noisy_or_from_lite0"], cwd=own_project)
+    assert done.returncode == 0 and (own_project / layout.metrics("lite1", "noisy_or_from_lite0")).is_file()
