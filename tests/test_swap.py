@@ -258,7 +258,7 @@ def test_where_test_users_show_nothing_new_the_held_out_tenth_is_compared(world,
 
 
 def test_random_weights_are_refused_and_not_served(world, found):
-    with pytest.raises(StageError, match="noise cannot stand in for old: with the best adapter") as refused:
+    with pytest.raises(StageError, match="noise cannot stand in for old: adapted by ridge from") as refused:
         world.swap("noise")
     assert "\n" not in str(refused.value)
     assert not (world.root / "figures/old/noise.json").exists()
