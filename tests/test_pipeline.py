@@ -16,8 +16,8 @@ from pipeline.embeddings import Embeddings
 from tests.conftest import ROOT
 
 SMALL = (
-    ("items: 1200", "items: 80"),
-    ("users: 2000", "users: 150"),
+    ("items: 900", "items: 80"),
+    ("users: 1200", "users: 150"),
     ("least_items: 20 ", "least_items: 5 "),
     ("    - lite1\n", ""),
     ("swap:\n  lite0:\n    - lite1\n", "swap: {}\n"),
@@ -31,7 +31,6 @@ HEADS = [
     "attention2_fc",
     "squeeze_fc",
     "squeeze_expand_fc",
-    "instance_max",
     "noisy_or",
     "noisy_or_dropout",
 ]
@@ -191,4 +190,4 @@ def test_the_real_photos_reach_the_bars(own_project, photos):
     for backbone in ("lite0", "lite1"):
         for head in HEADS:
             figures = json.loads((own_project / f"reports/metrics/{backbone}/{head}.json").read_text())
-            assert figures["micro_f1"] >= (0.85 if head in HEADS[-3:] else 0.75), (backbone, head)
+            assert figures["micro_f1"] >= (0.85 if head in HEADS[-2:] else 0.75), (backbone, head)
