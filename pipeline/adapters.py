@@ -100,13 +100,21 @@ class Moments:
         values, vectors = scipy.linalg.eigh(self.centred.xx, driver="evd", check_finite=False)
         return Spectrum(np.maximum(values, 0), vectors, vectors.T @ self.centred.xy)
 
+    @cached_property
+    def components(self) -> tuple[np.ndarray, np.ndarray]:
+        """Variances and directions of the standardised old vectors' principal components."""
+        standardised = self.centred.yy / np.outer(self.spread, self.spread)
+        return scipy.linalg.eigh(standardised, driver="evd", check_finite=False)
+
     def about(self, x: np.ndarray, y: np.ndarray) -> "Covariance":
         """Mean products of differences from two points, which may be others' means: float64 [d_new] and [d_old]."""
         mean_x, mean_y = self.means
         products = (self.xx, mean_x, mean_x, x, x), (self.xy, mean_x, mean_y, x, y), (self.yy, mean_y, mean_y, y, y)
         return Covariance(*(self._about(*each) for each in products))
 
-    def _about(self, products: np.ndarray, mean_a: np.ndarray, mean_b: np.ndarray, a: np.ndarray, b: np.ndarray):
+    def _about(
+        self, products: np.ndarray, mean_a: np.ndarray, mean_b: np.ndarray, a: np.ndarray, b: np.ndarray
+    ) -> np.ndarray:
         """Mean of (u - a)(v - b)^T, from the sum of u v^T and the means of u and v."""
         return products / self.pairs - np.outer(mean_a - a, b) - np.outer(a, mean_b)
 
@@ -152,8 +160,7 @@ def ridge(moments: Moments, strength: float) -> np.ndarray:
 def restored_ridge(moments: Moments, strength: float) -> np.ndarray:
     """Ridge's M, its predictions stretched along the old vectors' principal components: float64 [d_new, d_old]."""
     standardised = ridge(moments, strength) / moments.spread
-    own = moments.centred.yy / np.outer(moments.spread, moments.spread)
-    variance, components = scipy.linalg.eigh(own, driver="evd", check_finite=False)
+    variance, components = moments.components
     along = standardised @ components
     predicted = (along * (moments.centred.xx @ along)).sum(0)
     # Where nothing is predicted, or a component does not vary, rounding alone would set the ratio.
