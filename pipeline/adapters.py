@@ -106,6 +106,10 @@ class Moments:
         standardised = self.centred.yy / np.outer(self.spread, self.spread)
         return scipy.linalg.eigh(standardised, driver="evd", check_finite=False)
 
+    def take_old_space(self, other: "Moments") -> None:
+        """Takes another's word for how the old vectors spread: they are known for all images, the new ones for some."""
+        self.spread, self.components = other.spread, other.components
+
     def about(self, x: np.ndarray, y: np.ndarray) -> "Covariance":
         """Mean products of differences from two points, which may be others' means: float64 [d_new] and [d_old]."""
         mean_x, mean_y = self.means
@@ -233,7 +237,7 @@ class Fit:
     final: tuple[np.ndarray, np.ndarray]
 
 
-def fit(kind: str, part: Moments, held: Moments, whole: Moments) -> Fit:
+def fit(kind: str, part: Moments, held: Moments, whole: Moments, strength: float | None = None) -> Fit:
     """Fits one kind of map: its options on the part, by how it does on what is held out; then on the whole.
 
     Args:
@@ -241,13 +245,15 @@ def fit(kind: str, part: Moments, held: Moments, whole: Moments) -> Fit:
         part: most pairs.
         held: the others, on which options are chosen.
         whole: both.
+        strength: what best_strength says, where it is known already; other kinds of ridge share it.
 
     Raises:
         StageError: when there are too few pairs for this kind, or the widths do not suit it.
     """
     options: dict[str, float] = {}
     if KINDS[kind] in (ridge, restored_ridge, reduced_rank):
-        options["strength"] = best_strength(part, held) * (LIGHT if kind == "light_restored_ridge" else 1)
+        strength = best_strength(part, held) if strength is None else strength
+        options["strength"] = strength * (LIGHT if kind == "light_restored_ridge" else 1)
     if kind == "reduced_rank":
         options["rank"] = best_rank(part, held, options["strength"])
     trial, final = (KINDS[kind](moments, **options) for moments in (part, whole))

@@ -452,4 +452,4 @@ def test_the_graph_swaps_without_training_and_leaves_heads_alone(world, own_proj
         assert status == 0 or len(done.stderr.strip().splitlines()) == 1
     assert (own_project / "reports/tables/swap.csv").read_bytes() == first
     done = subprocess.run([*command[:-1], "evaluate", "lite1", "noisy_or_from_lite0"], cwd=own_project)
-    assert done.returncode == 0 and (own_project / layout.metrics("lite1", "noisy_or_from_lite0")).is_file()
+    assert done.returncode == 0 and (own_project / layout.metrics("lite1") / "noisy_or_from_lite0.json").is_file()

@@ -80,8 +80,15 @@ class Fitted:
     refused: dict[str, str]
 
 
-def fit(stores: Stores, rows: np.ndarray, kinds: list[str], name: str) -> Fitted:
-    """Fits some kinds of map in one pass over the pairs; `name` is for the progress.
+def fit(stores: Stores, rows: np.ndarray, kinds: list[str], name: str, known: Moments | None = None) -> Fitted:
+    """Fits some kinds of map in one pass over the pairs.
+
+    Args:
+        stores: both.
+        rows: the pairs, int64 [m].
+        kinds: of adapters.KINDS.
+        name: for the progress.
+        known: sums over more pairs, which say how the old vectors spread; None: over these.
 
     Raises:
         StageError: when none of the kinds can be fitted.
@@ -90,10 +97,13 @@ def fit(stores: Stores, rows: np.ndarray, kinds: list[str], name: str) -> Fitted
     with Progress(name, len(rows), "pairs") as progress:
         part, held = (stores.moments(rows[which], progress) for which in (~chooses, chooses))
     whole = part + held
+    for moments in (part, whole):
+        moments.take_old_space(known or whole)
+    strength = adapters.best_strength(part, held)
     fits, refused = {}, {}
     for kind in kinds:
         try:
-            fits[kind] = adapters.fit(kind, part, held, whole)
+            fits[kind] = adapters.fit(kind, part, held, whole, strength)
         except StageError as error:
             refused[kind] = str(error)
     if not fits:

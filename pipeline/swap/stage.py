@@ -63,7 +63,8 @@ def swap(
     best = _choose(found, heads, validation, f"{new.alias} cannot stand in for {old.alias}")
     fitted = [(len(rows), everything)]
     for size in (size for size in pairs.SIZES if size < len(rows)):
-        fitted.append((size, pairs.fit(stores, rows[:size], [best.kind], f"adapter from {size} pairs")))
+        some = pairs.fit(stores, rows[:size], [best.kind], f"adapter from {size} pairs", everything.whole)
+        fitted.append((size, some))
         found.append(_adapter(stores, fitted[-1][1].fits[best.kind], size))
 
     test = _test(stores, sets, "test", frequency, settings)
