@@ -37,12 +37,11 @@ def write_tables(figures: Path, description: Path, folder: Path) -> None:
     """
     swaps = read(figures)
     texts = {"swap.md": _page(swaps, description), "swap.csv": _comma_separated(swaps)} if swaps else {}
-    for name in ("swap.md", "swap.csv"):
-        if name not in texts:
-            files.remove(folder / name)
-            continue
+    for name in () if swaps else ("swap.md", "swap.csv", "swap.tex"):
+        files.remove(folder / name)
+    for name, text in texts.items():
         with files.write_aside(folder / name) as aside:
-            aside.write_text(texts[name], encoding="utf-8")
+            aside.write_text(text, encoding="utf-8")
 
 
 def read(figures: Path) -> list[dict]:

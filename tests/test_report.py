@@ -248,3 +248,40 @@ def test_the_tidy_frame_has_every_figure_once(saved):
     one = frame.filter(head="average", metric="f1", by="label", segment="hats")
     truth = scores.figures(layout.scores("b0") / "average").filter(metric="f1", by="label", segment="hats")
     assert one["mean"].item() == pytest.approx(truth["value"].mean(), abs=1e-6)
+
+
+def test_swaps_are_a_table_of_the_report(saved):
+    def entry(value):
+        return {"value": value, "interval": [value - 0.01, value + 0.01]}
+
+    both = {"micro_ap": entry(0.8), "micro_f1": entry(0.7)}
+    kept = {"adapted": entry(0.79), "retention": entry(0.98), "gain": entry(-0.02)}
+    adapted = {"adapter": "ridge", "pairs": 500, "micro_ap": kept, "micro_f1": kept}
+    head = {"obstacle": None, "stay": both, "unadapted": None, "retrained": both}
+    fit = {"adapter": "ridge", "pairs": 500, "images": 40, "strength": 0.1}
+    swap = {
+        "old": "b0",
+        "new": "b1",
+        "k": 5,
+        "test_users": 120,
+        "backbone_parameters": {"b0": 1, "b1": 2},
+        "images": 900,
+        "training_images": 500,
+        "best": "ridge",
+        "adapter_parameters": 72,
+        "compared_on": "images that only test users show",
+        "refused": {},
+        "floor": both,
+        "adapters": [{**fit, "cosine": entry(0.9), "explained_variance": entry(0.8)}],
+        "heads": {"average": {**head, "adapted": [{**adapted, "negative_flips": entry(0.1), "overlap": entry(0.9)}]}},
+    }
+    write(layout.swap("b0", "b1"), swap)
+    report.report(["b0"], HEADS, SETTINGS)
+    [row] = [row for row in cells("swap") if row["metric"] == "micro_ap"]
+    assert (row["old"], row["new"], row["head"], row["retention"]) == ("b0", "b1", "average", "0.98")
+    assert "0.980 [0.970, 0.990]" in (layout.TABLES / "swap.tex").read_text()
+    assert "Is it wise?" in (layout.TABLES / "swap.md").read_text()
+    assert 'id="swap"' in layout.PAGE.read_text()
+    layout.swap("b0", "b1").unlink()
+    report.report(["b0"], HEADS, SETTINGS)
+    assert 'id="swap"' not in layout.PAGE.read_text() and not list(layout.TABLES.glob("swap.*"))
