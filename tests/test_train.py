@@ -91,6 +91,26 @@ def test_sets_are_saved_with_their_images_and_what_was_predicted(world, tmp_path
     assert saved["predicted"].to_list() == [np.flatnonzero(row).tolist() for row in claims]
 
 
+def test_segments_are_counted_as_the_sets_have_them(world, tmp_path):
+    world.train(tmp_path / "toy/average", "average", FAST.model_copy(update={"max_epochs": 1}))
+    world.evaluate(tmp_path / "toy/average", tmp_path)
+    figures = scores.figures(tmp_path / "scores/average").filter(metric="micro_ap", seed=0)
+    counted = {tuple(row) for row in figures.select("by", "segment", "n").iter_rows()}
+    sets = pl.read_parquet(world.sets)
+    trained = sets.filter(pl.col("split") == "train")
+    seen = set(trained["images"].explode().to_list())
+    test = sets.filter(pl.col("split") == "test")
+    unseen = [sum(image not in seen for image in own) / len(own) for own in test["images"].to_list()]
+    assert ("unseen", "none", sum(share == 0 for share in unseen)) in counted
+    sizes = test["images"].list.len()
+    for name, low, high in (("1", 1, 1), ("2-3", 2, 3), ("4-5", 4, 5)):
+        assert ("images", name, sizes.is_between(low, high).sum()) in counted
+    assert ("labels", "1", (test["labels"].list.len() == 1).sum()) in counted
+    of_labels = dict(figures.filter(by="frequency").select("segment", "value").iter_rows())
+    frequency = trained["labels"].explode().value_counts(sort=True)["labels"].to_list()
+    assert set(of_labels) == {"head", "middle", "tail"} and len(frequency) == KINDS
+
+
 def test_the_same_seeds_give_the_same_bytes_on_any_number_of_cores(world, tmp_path, monkeypatch):
     world.train(tmp_path / "a", "squeeze_expand_fc")
     monkeypatch.setattr(tuning.joblib, "cpu_count", lambda: 1)
