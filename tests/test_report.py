@@ -122,6 +122,7 @@ def test_every_table_has_three_forms_and_twice_the_same_bytes(saved):
 def test_a_missing_pair_is_named_and_the_rest_stands(saved):
     report.report(["b0", "b1"], HEADS, SETTINGS)
     headline = {(row["backbone"], row["head"]): row for row in cells("headline")}
+    assert "b1 noisy_or. Declared, but without figures" in layout.PAGE.read_text()
     assert headline["b1", "noisy_or"]["micro F1"] == "missing" and headline["b0", "noisy_or"]["micro F1"] != "missing"
     for name in ("quality", "cost", "tuning"):
         found = [row for row in cells(name) if row["backbone"] == "b1"]
