@@ -17,7 +17,6 @@ from pipeline import engines, images
 from pipeline.backbones import open_backbone
 from pipeline.backbones.models import import_timm
 from pipeline.catalogue import Images
-from pipeline.cli import cli
 from pipeline.embeddings import DONE, UNREADABLE, Embeddings, EmbeddingWriter, open_for_repair
 from pipeline.engines import Engine
 from pipeline.errors import StageError, StoreError
@@ -171,12 +170,12 @@ def test_a_finished_store_is_left_alone(tmp_path, decoded, monkeypatch):
     assert target.path.stat().st_mtime_ns == before and not decoded
 
 
-def test_a_finished_store_costs_neither_torch_nor_a_decoded_image(project, small_weights, monkeypatch):
+def test_a_finished_store_costs_neither_torch_nor_a_decoded_image(project, small_weights):
     """By the command line, with the backbone's record, which the first run leaves."""
     bank(project / "data/catalogue/images.h5", [jpeg(seed) for seed in range(3)])
     words = *small_settings(project, small_weights), "embed", "lite0"
-    monkeypatch.chdir(project)
-    cli(words, standalone_mode=False)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-m", "pipeline", *words], env=environment, cwd=project, check=True)
     code = """
 import sys
 from pipeline import images
@@ -185,8 +184,8 @@ images.decode = None
 cli(sys.argv[1:], standalone_mode=False)
 print({"torch", "timm", "openvino"} & {*sys.modules})
 """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    again = subprocess.run([sys.executable, "-c", code, *words], env=environment, capture_output=True, text=True)
+    command = [sys.executable, "-c", code, *words]
+    again = subprocess.run(command, env=environment, cwd=project, capture_output=True, text=True)
     assert (again.stdout, again.stderr) == ("set()\n", "")
 
 
