@@ -3,7 +3,7 @@
 The short version runs with the other tests. The long one, on real photos, with many more kills and every write call,
 takes some twenty minutes and is run by hand:
 
-    pytest -n 0 -m long tests/test_reliability.py -s
+    pytest -m long tests/test_reliability.py -s
 
 It needs the photos (VISAGG_PHOTOS), and strace for the injected kills; the counts that it prints belong in the notes.
 Kills at every write of the store, without strace, are in test_embeddings.py.
