@@ -8,6 +8,7 @@ images happened to share its batch, and an interrupted run ends in the same byte
 """
 
 import copy
+import functools
 import importlib.util
 import threading
 import warnings
@@ -21,6 +22,8 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    import openvino
+
     from pipeline.backbones import Backbone, Preprocessing
 
 CPU_BATCH = 16  # beyond it nothing is gained, and activations leave the processor's cache
@@ -159,14 +162,10 @@ class OpenVinoEngines:
 
     def bfloat16(self) -> bool:
         """Whether the processor computes in bfloat16."""
-        import openvino
-
-        return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        return "BF16" in _openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
     def make(self, model: Normalised, size: int, batch_size: int, threads: int, precision: str) -> Engine:
         """Makes an engine; arguments as in `open_engine`, of a model for square images of `size` pixels."""
-        import openvino
-
         batch_size = batch_size or CPU_BATCH
         settings = {
             "NUM_STREAMS": threads,
@@ -174,7 +173,7 @@ class OpenVinoEngines:
             "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
             "ENABLE_CPU_PINNING": False,  # streams share the cores with the threads that decode
         }
-        compiled = openvino.Core().compile_model(_graph(model, (batch_size, size, size, 3)), "CPU", settings)
+        compiled = _openvino_core().compile_model(_graph(model, (batch_size, size, size, 3)), "CPU", settings)
         local = threading.local()
 
         def run(pixels: np.ndarray) -> np.ndarray:
@@ -184,6 +183,19 @@ class OpenVinoEngines:
             return local.request.get_output_tensor().data.copy()
 
         return Engine(run, "openvino cpu", batch_size, threads, precision)
+
+
+@functools.cache
+def _openvino_core() -> "openvino.Core":
+    """OpenVINO itself, which stays until the process ends.
+
+    Its CPU plugin gives the thread that loads it a stack for signals, and unmaps that stack when it goes. Were it to go
+    in another thread, with the last engine, the next signal that Python handles would end the process: torch's data
+    loaders, for one, have the end of a child handled.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def _graph(model: Normalised, shape: tuple[int, ...]) -> object:

@@ -2,6 +2,8 @@
 
 import io
 import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -13,7 +15,7 @@ from PIL import Image
 from pipeline import engines
 from pipeline.backbones import open_backbone
 from pipeline.engines import ENGINES, TorchEngines, open_engine
-from tests.conftest import jpeg, tiny
+from tests.conftest import ROOT, jpeg, tiny
 
 BATCH = 4
 
@@ -143,3 +145,27 @@ def test_auto_is_torch_with_cuda_else_openvino_where_it_is_installed(monkeypatch
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if installed else None)
     assert open_engine("auto", SMALL) is ENGINES["openvino" if installed and not cuda else "torch"]
+
+
+def test_a_signal_after_the_last_engine_is_gone_does_no_harm():
+    """In a process of its own; the engine goes in the thread that used it last, as it does after an extraction."""
+    pytest.importorskip("openvino")
+    code = """
+import os, signal, threading
+import numpy as np
+from pipeline.engines import open_engine
+from tests.conftest import tiny
+
+def last_use(engines):
+    engine = engines.pop()
+    engine(np.zeros((2, 32, 32, 3), np.uint8))
+
+engines = [open_engine("openvino", tiny(32), 2, threads=1)]
+thread = threading.Thread(target=last_use, args=(engines,))
+thread.start()
+thread.join()
+signal.signal(signal.SIGCHLD, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGCHLD)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "handled\n")

@@ -170,7 +170,6 @@ def test_a_finished_store_is_left_alone(tmp_path, decoded, monkeypatch):
     assert target.path.stat().st_mtime_ns == before and not decoded
 
 
-@pytest.mark.long  # in a whole run its process can go down, cause unknown; by itself it passes
 def test_a_finished_store_costs_neither_torch_nor_a_decoded_image(project, small_weights):
     """By the command line, with the backbone's record, which the first run leaves."""
     bank(project / "data/catalogue/images.h5", [jpeg(seed) for seed in range(3)])
