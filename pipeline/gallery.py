@@ -55,16 +55,7 @@ def make_gallery(
     bank = catalogue.Images(catalogue_folder / "images.h5")
     if bank.digest() != digest:
         raise StageError(f"{sets_path} was made of other images than {catalogue_folder} holds: run visagg sets")
-    sets = catalogue.read_table(sets_path).filter(pl.col("split") == "test")
-    truth = sets.filter(pl.col("labels").list.len() > 0).select("set_id", true="labels", shown="images").sort("set_id")
-    joined = {pair: truth.join(frame, on="set_id", how="left", maintain_order="left") for pair, frame in found.items()}
-    for pair, frame in joined.items():
-        if not set(found[pair]["set_id"]) <= set(sets["set_id"]):
-            raise StageError(f"{folders[pair]} is of other sets: run visagg evaluate {' '.join(pair)}, or dvc repro")
-        joined[pair] = frame.with_columns(f1=_f1(frame))
-    chosen = choose(truth["set_id"].to_list(), np.stack([frame["f1"].to_numpy() for frame in joined.values()]))
-    by_user = [{row["set_id"]: row for row in frame.iter_rows(named=True)} for frame in joined.values()]
-    users = [_user(set_id, why, [rows[set_id] for rows in by_user]) for set_id, why in chosen]
+    users = _users(found, folders, catalogue.read_table(sets_path).filter(pl.col("split") == "test"))
     items = catalogue.read_table(catalogue_folder / "items.parquet")
     content = {
         "labels": names,
@@ -74,6 +65,22 @@ def make_gallery(
         "users": users,
     }
     write_json(path, content)
+
+
+def _users(
+    found: dict[tuple[str, str], pl.DataFrame], folders: dict[tuple[str, str], Path], sets: pl.DataFrame
+) -> list[dict]:
+    """The chosen ones of some sets, with every pair's answer."""
+    truth = sets.filter(pl.col("labels").list.len() > 0).select("set_id", true="labels", shown="images").sort("set_id")
+    answers = []
+    for pair, frame in found.items():
+        if not set(frame["set_id"]) <= set(sets["set_id"]):
+            raise StageError(f"{folders[pair]} is of other sets: run visagg evaluate {' '.join(pair)}, or dvc repro")
+        joined = truth.join(frame, on="set_id", how="left", maintain_order="left")
+        answers.append(joined.with_columns(f1=_f1(joined)))
+    chosen = choose(truth["set_id"].to_list(), np.stack([frame["f1"].to_numpy() for frame in answers]))
+    by_user = [{row["set_id"]: row for row in frame.iter_rows(named=True)} for frame in answers]
+    return [_user(set_id, why, [rows[set_id] for rows in by_user]) for set_id, why in chosen]
 
 
 def choose(set_ids: list[str], f1: np.ndarray) -> list[tuple[str, str]]:

@@ -236,14 +236,16 @@ def test_pairs_are_nested_and_the_same_whoever_asks(world):
     assert sorted(shown, key=lambda row: world.digests[row].tobytes()) == list(rows)
 
 
-def test_where_test_users_show_nothing_new_the_held_out_tenth_is_compared(world, tmp_path):
-    sets = catalogue.read_table(world.sets).with_columns(
-        pl.when(pl.col("split") == "test")
-        .then(pl.lit([5, 7, 11]))
-        .otherwise("images")
-        .cast(pl.List(pl.UInt32))
-        .alias("images")
+def with_images(path, split, images):
+    """The sets of a file, those of one split all showing the same images."""
+    shown = pl.lit(images, pl.List(pl.UInt32))
+    return catalogue.read_table(path).with_columns(
+        images=pl.when(pl.col("split") == split).then(shown).otherwise("images")
     )
+
+
+def test_where_test_users_show_nothing_new_the_held_out_tenth_is_compared(world, tmp_path):
+    sets = with_images(world.sets, "test", [5, 7, 11])
     other = World(tmp_path)
     catalogue.write_table(other.sets, sets)
     (tmp_path / "heads").symlink_to(world.root / "heads")
@@ -286,14 +288,7 @@ def test_heads_of_other_vectors_and_missing_ones_are_refused(world, tmp_path):
 
 def test_too_few_pairs_are_refused(world, tmp_path):
     other = World(tmp_path)
-    few = catalogue.read_table(other.sets).with_columns(
-        pl.when(pl.col("split") == "train")
-        .then(pl.lit([1, 2, 3]))
-        .otherwise("images")
-        .cast(pl.List(pl.UInt32))
-        .alias("images")
-    )
-    catalogue.write_table(other.sets, few)
+    catalogue.write_table(other.sets, with_images(other.sets, "train", [1, 2, 3]))
     (tmp_path / "heads").symlink_to(world.root / "heads")
     with pytest.raises(StageError, match="old and new share 3 training images, and an adapter takes 20"):
         other.swap()

@@ -45,11 +45,8 @@ def swap(
             are too few pairs; when the new backbone's vectors say too little of the old one's.
     """
     torch.set_num_threads(1)  # heads are scored side by side, each in one thread
-    stores = Stores(Embeddings(old.store), Embeddings(new.store))
     labels, digest = catalogue.read_labels(labels_path)
-    for store in (stores.old, stores.new):
-        if store.images_digest() != digest:
-            raise StoreError(f"{store.path} holds other images than the sets: run visagg embed {store.path.stem} again")
+    stores = _open(old, new, digest)
     heads, retrained = old.trained(stores.old, labels), new.trained(stores.new, labels)
     if not heads:
         raise StageError(f"no head is trained on {old.alias}: run visagg train {old.alias} HEAD, or dvc repro")
@@ -68,13 +65,8 @@ def swap(
         found.append(_adapter(stores, fitted[-1][1].fits[best.kind], size))
 
     test = _test(stores, sets, "test", frequency, settings)
-    names = sorted(heads)
-    tasks = (joblib.delayed(retention.compare)(heads[name], retrained.get(name), found, test) for name in names)
-    with Progress(f"swap {old.alias} {new.alias}", len(names), "heads") as progress:
-        compared = {}
-        for name, result in zip(names, _side_by_side(tasks)):
-            compared[name] = result
-            progress.add()
+    with Progress(f"swap {old.alias} {new.alias}", len(heads), "heads") as progress:
+        compared = _compare(heads, retrained, found, test, progress)
     unseen = np.setdiff1d(pairs.shown(sets, "test"), rows)
     about_images, fits = _closeness(stores, fitted, unseen, settings)
     adapters.save(adapter_path, best)
@@ -134,6 +126,15 @@ def merge(old: Side, new: Side, adapter_path: Path, folder: Callable[[str], Path
     return answers
 
 
+def _open(old: Side, new: Side, digest: str) -> Stores:
+    """Both stores, if they hold the images of the sets."""
+    stores = Stores(Embeddings(old.store), Embeddings(new.store))
+    for store in (stores.old, stores.new):
+        if store.images_digest() != digest:
+            raise StoreError(f"{store.path} holds other images than the sets: run visagg embed {store.path.stem} again")
+    return stores
+
+
 def _adapter(stores: Stores, fit: Fit, count: int) -> Adapter:
     matrix, offset = (np.ascontiguousarray(part, np.float32) for part in fit.final)
     return Adapter(fit.kind, matrix, offset, fit.options, count, stores.new.identity, stores.old.identity)
@@ -187,6 +188,19 @@ def _choose(found: list[Adapter], heads: dict[str, Trained], validation: Test, c
             "least; are its weights trained, and are there more images to embed?"
         )
     return found[int(np.argmax([own.mean() for own in others]))]
+
+
+def _compare(
+    heads: dict[str, Trained], retrained: dict[str, Trained], found: list[Adapter], test: Test, progress: Progress
+) -> dict[str, dict]:
+    """What each head keeps, by name in their order."""
+    names = sorted(heads)
+    tasks = (joblib.delayed(retention.compare)(heads[name], retrained.get(name), found, test) for name in names)
+    compared = {}
+    for name, result in zip(names, _side_by_side(tasks)):
+        compared[name] = result
+        progress.add()
+    return compared
 
 
 def _closeness(
