@@ -19,9 +19,10 @@ from pipeline.bench.child import RANDOM, Job
 from pipeline.catalogue import Images
 from pipeline.errors import StageError
 from pipeline.progress import Notes
-from tests.conftest import ROOT, jpeg
+from tests.conftest import ROOT, jpeg, small_settings
 
-COMMAND = [sys.executable, "-m", "pipeline", "bench", "embed"]
+PROGRAM, BENCH = [sys.executable, "-m", "pipeline"], ["bench", "embed"]
+COMMAND = [*PROGRAM, *BENCH]
 CLASSES = ("hat", "shoes")
 TEXT = (ROOT / "pipeline/params.yaml").read_text()
 
@@ -39,12 +40,13 @@ def folder(tmp_path):
     return tmp_path / "photos"
 
 
-def test_the_whole_comparison(project, folder):
+def test_the_whole_comparison(project, folder, small_weights):
     """A row that slipped past the copy or the broken photo would show as a cosine far from 1."""
     with_onnx = all(map(importlib.util.find_spec, embedding.NEEDED_FOR_ONNX))
-    words = ["--images", folder, "--backbone", "lite0", "--blocks", "3", "--json", "out/bench.json"]
+    settings = small_settings(project, small_weights)
+    words = ["--images", folder, "--backbone", "lite0", "--blocks", "2", "--json", "out/bench.json"]
     result = subprocess.run(
-        [*COMMAND, *map(str, words)],
+        [*PROGRAM, *settings, *BENCH, *map(str, words)],
         cwd=project,
         capture_output=True,
         text=True,
@@ -56,8 +58,8 @@ def test_the_whole_comparison(project, folder):
     assert not list(folder.parent.glob("visagg-bench-*"))
 
     found = json.loads((project / "out/bench.json").read_text())
-    backbone = params.load(ROOT / "pipeline/params.yaml").backbone("lite0")
-    expected = {"images": 25, "backbone": "lite0", "model": backbone.model, "weights": backbone.weights, "blocks": 3}
+    backbone = params.load(project / settings[-1]).backbone("lite0")
+    expected = {"images": 25, "backbone": "lite0", "model": backbone.model, "weights": backbone.weights, "blocks": 2}
     assert {key: found[key] for key in expected} == expected
     assert set(found["machine"]) == {"processor", "cores", "python", "torch", "timm", "openvino", "onnxruntime"}
     contenders = found["contenders"]
