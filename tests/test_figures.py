@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
 from pipeline.heads.presets import PRESETS
-from pipeline.report import figures
+from pipeline.report import figures, looks
 from tests.synthetic import CEILINGS, SIZES, make_results
 
 AXES = {
@@ -33,7 +33,7 @@ def drawn(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def style():
-    with matplotlib.rc_context(figures.STYLE):
+    with matplotlib.rc_context(looks.STYLE):
         yield
 
 
@@ -85,25 +85,25 @@ def test_the_same_results_in_any_order_are_the_same_bytes(drawn, tmp_path):
 
 def test_nothing_is_outlined_dated_or_of_a_colour_the_page_does_not_know(drawn):
     for svg in drawn[0].values():
-        assert set(re.findall("#[0-9a-f]{6}", svg)) <= set(figures.COLOURS)
+        assert set(re.findall("#[0-9a-f]{6}", svg)) <= set(looks.COLOURS)
         assert "<dc:date>" not in svg and "<dc:creator>" not in svg
         assert "DejaVuSans-" not in svg  # glyphs as outlines
 
 
 def test_roles_differ_without_colour():
     results = make_results()
-    looks = [figures._look(results, "b0", head) for head in results.heads[::-1]]
-    best, *others, reference = looks
+    heads = [looks.of_head(results, "b0", head) for head in results.heads[::-1]]
+    best, *others, reference = heads
     assert len({str(look.line) for look in (best, reference)}) == 2
     assert best.width > reference.width > max(look.width for look in others)
-    grey = [np.dot(to_rgb(colour), (0.299, 0.587, 0.114)) for colour in (figures.BEST, figures.REFERENCE)]
+    grey = [np.dot(to_rgb(colour), (0.299, 0.587, 0.114)) for colour in (looks.BEST, looks.REFERENCE)]
     assert abs(grey[0] - grey[1]) > 0.2
 
 
 def test_25_heads_have_25_markers_and_a_name_in_every_figure():
     results = make_results(25, ("b0",))
-    looks = [figures._look(results, "", head) for head in results.heads]
-    assert len({(look.marker, look.filled) for look in looks}) == 25
+    heads = [looks.of_head(results, "", head) for head in results.heads]
+    assert len({(look.marker, look.filled) for look in heads}) == 25
     for drawer in (figures.quality_size, figures.f1_at_k, figures.training, figures.set_size):
         assert set(results.heads) <= {text.get_text() for text in drawer(results).findobj(Text)}
 

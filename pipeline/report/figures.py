@@ -8,7 +8,6 @@ of the values, so that nobody compares colours with a legend.
 import io
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import matplotlib
@@ -20,7 +19,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from pipeline import files
-from pipeline.report.results import Results
+from pipeline.report import looks
+from pipeline.report.looks import BEST, DASHES, FAINT, INK, STYLE, Look
+from pipeline.report.results import FLOOR, Results
 
 TITLES = {
     "quality_size": "Quality against size",
@@ -29,83 +30,10 @@ TITLES = {
     "labels": "Precision and recall of each label",
     "set_size": "Quality against the number of images in a set",
 }
-FLOOR = ("any", "popularity")
-
-INK, FAINT, PAPER = "#1c1b19", "#d5d1c8", "#ffffff"
-BEST, REFERENCE, OTHER = "#0f4c81", "#d97b29", "#8b8984"
-COLOURS = (INK, FAINT, PAPER, BEST, REFERENCE, OTHER)  # all that a figure may hold: the page has others for the dark
-
 ROLES = "Blue: the best head on validation; orange, dashed: the best published one."
-MARKERS = "os^Dv<>PXph*d"  # each filled, then hollow: 26 heads that a marker alone tells apart
-DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))  # one a backbone, where they share a panel
 MOST_LABELS = 60  # a label more has no place of its own on a page
 COLUMNS = 2  # panels side by side
 LABEL_INCHES = 0.145  # a line of text at the end of a line
-
-# DejaVu comes with matplotlib, so that every machine sets the same type; text stays text, which is smaller than
-# outlines, can be searched and read aloud, and falls back to the reader's own sans serif, which is no wider.
-STYLE = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 8,
-    "text.parse_math": False,  # a label may well hold dollar signs
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
-    "axes.facecolor": "none",
-    "axes.linewidth": 0.6,
-    "axes.titlesize": 8.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "grid.color": FAINT,
-    "grid.linewidth": 0.5,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "lines.linewidth": 0.9,
-    "lines.markersize": 4,
-    "legend.frameon": False,
-    "legend.fontsize": 7.5,
-    "figure.facecolor": PAPER,
-    "figure.constrained_layout.h_pad": 0.08,
-    "figure.constrained_layout.w_pad": 0.08,
-}
-
-
-@dataclass(frozen=True)
-class Look:
-    """How one head is drawn.
-
-    Attributes:
-        marker: its own.
-        colour: of its role.
-        filled: False for a hollow marker.
-        line: a line style.
-        width: of the line, in points.
-        weight: of its name.
-        order: what has more is drawn above the rest.
-    """
-
-    marker: str
-    colour: str
-    filled: bool
-    line: object
-    width: float
-    weight: str
-    order: float
-
-    def keywords(self) -> dict:
-        """As matplotlib wants it."""
-        face = self.colour if self.filled else PAPER
-        line = {"color": self.colour, "linestyle": self.line, "linewidth": self.width, "zorder": self.order}
-        return {**line, "marker": self.marker, "markerfacecolor": face, "markeredgewidth": 0.8}
 
 
 def draw(results: Results, folder: Path) -> dict[str, str]:
@@ -150,7 +78,7 @@ def quality_size(results: Results) -> Figure:
         front = points.filter(pl.col("mean") > pl.col("mean").cum_max().shift().fill_null(-1))
         axes.step(front["folded_parameters"], front["mean"], where="post", color=INK, linewidth=0.7, zorder=2)
         for rows in points.partition_by("head", maintain_order=True):
-            _points(axes, rows["folded_parameters"], rows, _look(results, backbone, rows["head"][0]))
+            _points(axes, rows["folded_parameters"], rows, looks.of_head(results, backbone, rows["head"][0]))
         left = smallest * min(0.3, (smallest / largest) ** 0.6)  # room for the first name of the front
         axes.set(title=backbone, xscale="log", xlim=(left, largest * 1.3))
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -158,7 +86,7 @@ def quality_size(results: Results) -> Figure:
         axes.xaxis.set_minor_formatter(NullFormatter())
         _name_front(axes, front)
     _outer_labels(panels, "parameters of the head, folded (count, log scale)", "micro average precision")
-    handles = [Line2D([], [], **_plain(results, head)) for head in heads]
+    handles = [Line2D([], [], **looks.in_legend(results, head)) for head in heads]
     figure.legend(handles, heads, loc="outside right upper", title="head", alignment="left")
     note = "Line: the Pareto front, heads that no smaller head matches, by name. Bars: 95 % interval, users and seeds."
     return _finish(figure, results, "quality_size", f"{note} {ROLES}")
@@ -260,13 +188,13 @@ def labels(results: Results) -> Figure:
             for shift, head in zip((-0.16, 0.16), heads):
                 rows = scores.filter(pl.col("segment").is_in(places), backbone=backbone, head=head, metric=metric)
                 heights = [places[name] + shift for name in rows["segment"]]
-                _points(axes, heights, rows, _look(results, backbone, head), sideways=True)
+                _points(axes, heights, rows, looks.of_head(results, backbone, head), sideways=True)
             axes.set_title(f"{backbone}: {metric}")
             axes.set_yticks(list(places.values()), [f"{name} ({n:,})" for name, n in shown.iter_rows()])
             axes.set(xlim=(max(-0.02, scores["low"].min() - 0.05), 1.02), ylim=(0.4 - len(places), 0.6))
             axes.spines["left"].set_visible(False)
             axes.tick_params(axis="y", length=0)
-        handles = [Line2D([], [], **_look(results, backbone, head).keywords()) for head in heads]
+        handles = [Line2D([], [], **looks.of_head(results, backbone, head).keywords()) for head in heads]
         roles = [f"{head}\n({'best' if head == results.best[backbone] else 'best published'})" for head in heads]
         panels[1].legend(handles[::-1], roles[::-1], loc="upper left", bbox_to_anchor=(1.02, 1), handlelength=3)
     for axes, metric in zip(grid[-1], ("precision", "recall")):
@@ -292,24 +220,6 @@ def _declared(results: Results) -> list[tuple[list[str], str]]:
 
 def _drawn_backbones(results: Results, scores: pl.DataFrame) -> list[str]:
     return [name for name in results.backbones if name in scores["backbone"]] or results.backbones[:1]
-
-
-def _look(results: Results, backbone: str, head: str) -> Look:
-    if head == FLOOR[1]:
-        return Look("_", INK, True, DASHES[2], 1, "normal", 2)
-    place = results.heads.index(head)
-    marker, filled = MARKERS[place % len(MARKERS)], place // len(MARKERS) % 2 == 0
-    if head == results.best.get(backbone):
-        return Look(marker, BEST, filled, DASHES[0], 1.8, "bold", 6)
-    if head == results.reference.get(backbone):
-        return Look(marker, REFERENCE, filled, DASHES[1], 1.5, "bold", 5)
-    return Look(marker, OTHER, filled, DASHES[0], 0.7, "normal", 4)
-
-
-def _plain(results: Results, head: str) -> dict:
-    """A head's marker for a legend that several backbones share: its role may differ between them."""
-    look = replace(_look(results, "", head), colour=INK)
-    return {**look.keywords(), "linestyle": "none"}
 
 
 def _panels(count: int, width: float, height: float, **shared: bool) -> tuple[Figure, list[Axes]]:
@@ -346,7 +256,7 @@ def _lines(axes: Axes, results: Results, scores: pl.DataFrame, backbone: str, wi
     for shift, points in zip(shifts, heads):
         points = points.sort("x")
         head = points["head"][0]
-        look = _look(results, backbone, head)
+        look = looks.of_head(results, backbone, head)
         axes.plot(points["x"] + shift, points["mean"], **{**look.keywords(), "marker": ""})
         _points(axes, points["x"] + shift, points, look)
         ends.append((points["mean"][-1], head, look.colour, look.weight))

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from pipeline import files
 from pipeline.report import figures as drawing
+from pipeline.report import looks
 from pipeline.report.results import Results
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 TEMPLATE = Path(__file__).parent / "template"
 MISSING = ("missing", "")
 NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.])")  # what a cell of text may begin with
-COLOUR_NAMES = dict(zip(drawing.COLOURS, ("ink", "faint", "paper", "best", "reference", "other"), strict=True))
+COLOUR_NAMES = dict(zip(looks.COLOURS, ("ink", "faint", "paper", "best", "reference", "other"), strict=True))
 
 
 @dataclass(frozen=True)
