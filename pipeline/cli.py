@@ -423,7 +423,7 @@ def main() -> None:
     try:
         sys.exit(cli(standalone_mode=False))
     except click.Abort:
-        _fail("stopped; what is finished is kept, and the same command goes on from there", INTERRUPTED)
+        _fail("stopped; what is finished is kept: run the same command again", INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

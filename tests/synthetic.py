@@ -79,5 +79,9 @@ def make_results(
         swaps=[],
         costs=pl.DataFrame(costs, COSTS, orient="row"),
         missing=list(missing),
-        data={"source": "demo", "simulated": simulated},
+        data={
+            "source": "demo",
+            "simulated": simulated,
+            "sets": {"test": {"sets": 80, "share_of_images_in_training": 0.98}},
+        },
     )

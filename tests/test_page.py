@@ -218,6 +218,8 @@ def test_without_scripts_everything_but_the_answers_is_there(browser, written):
 def test_what_stands_in_it(written):
     text = written.read_text(encoding="utf-8")
     assert "Simulated data." in text and "b1 average. Declared, but without figures" in text
+    glance = text[text.index('class="glance"') : text.index("<nav")]
+    assert "items are shared: 98 % of the test sets" in glance, "the best figure stands beside what it may be due to"
     assert "<p>A definition\nthat goes on.</p>" in text and "<p>A second paragraph.</p>" in text
     assert "Without scores: b1 gone." in text
     assert HOSTILE not in text

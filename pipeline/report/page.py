@@ -68,6 +68,7 @@ def write(
     text = environment.get_template("page.html").render(
         data=results.data,
         glance=glance(results),
+        seen=results.seen(),
         missing=results.missing,
         tables=[_table(table) for table in tables],
         figures=[(name, inline(svg, name)) for name, svg in figures.items()],

@@ -65,6 +65,17 @@ class Results:
         """One row of `figures`; None where there is none."""
         return self._rows.get((*pair, metric, k, by, segment))
 
+    def seen(self) -> str:
+        """How much of what is tested the heads may know by heart: one sentence."""
+        share = self.data["sets"]["test"]["share_of_images_in_training"]
+        if not share:
+            return "No image of a test set is in a training set."
+        part = f"{share:.0%}".replace("%", " %")
+        return (
+            f"Users are split, items are shared: {part} of the test sets' images are in training sets too; "
+            "sets.new_items keeps some apart."
+        )
+
     @cached_property
     def _rows(self) -> dict[tuple, dict]:
         return {tuple(row[key] for key in ("backbone", "head", *KEYS)): row for row in self.figures.to_dicts()}

@@ -292,16 +292,9 @@ def _marks(results: Results) -> str:
 def _about_data(results: Results) -> list[str]:
     """How much of what is tested the heads may know by heart, and who is left out."""
     test = results.data["sets"]["test"]
-    share = f"{test['share_of_images_in_training']:.0%}".replace("%", " %")
-    seen = (
-        f"Users are split, items are shared: {share} of the test sets' images are in training sets too; sets.new_items "
-        "keeps some apart."
-        if test["share_of_images_in_training"]
-        else "No image of a test set is in a training set."
-    )
     left = f"{test['sets']:,} test users; {results.data.get('users_without_label', 0):,} users without a label and "
     left += f"{results.data.get('users_without_image', 0):,} without an image are left out."
-    return [left, seen]
+    return [left, results.seen()]
 
 
 def _quoted() -> str:
