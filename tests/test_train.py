@@ -76,6 +76,17 @@ def test_every_head_learns_and_is_scored(head, world, tmp_path):
     assert kept.keys() == set(FAST.seeds) and training["learning_rate"] == run.learning_rate
 
 
+def test_curves_are_of_the_kept_runs_alone(world, tmp_path):
+    settings = FAST.model_copy(update={"learning_rates": [1e-4, 1e-2], "max_epochs": 2})
+    run = world.train(tmp_path / "toy/average", "average", settings)
+    world.evaluate(tmp_path / "toy/average", tmp_path)
+    epochs = scores.training(tmp_path / "scores/average")["epochs"]
+    assert [(one["seed"], one["epoch"]) for one in epochs] == [(seed, epoch) for seed in FAST.seeds for epoch in (1, 2)]
+    history = pl.read_csv(tmp_path / "toy/average/history.csv")
+    assert [one["loss"] for one in epochs] == history.filter(learning_rate=run.learning_rate)["loss"].to_list()
+    assert len(history) > len(epochs)
+
+
 def test_sets_are_saved_with_their_images_and_what_was_predicted(world, tmp_path):
     run = world.train(tmp_path / "toy/noisy_or", "noisy_or")
     world.evaluate(tmp_path / "toy/noisy_or", tmp_path)
