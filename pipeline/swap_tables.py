@@ -116,8 +116,8 @@ def _wise(swap: dict) -> list[str]:
     merging = [name for name, head in swap["heads"].items() if head["obstacle"] is None]
     old_size, new_size = (f"{swap['backbone_parameters'][name] / 1e6:.1f}" for name in (old, new))
     return [
-        f"Is it wise? Micro AP with {new} adapted is higher than with {old} for {_of(better, verdicts)}, lower for "
-        f"{_of(worse, verdicts)}; for the others {swap['test_users']:,} test users show no difference.",
+        f"Is it wise? On {swap['test_users']:,} test users, micro AP with {new} adapted is higher than with {old} for "
+        f"{_of(better, verdicts)}, and lower for {_of(worse, verdicts)}; where it is neither, no difference is seen.",
         f"What it costs: {swap['images']:,} images to embed with {new} ({new_size} million parameters, {old} has "
         f"{old_size}), of which {swap['training_images']:,} fit the map, and at least {min(_sizes(swap)):,} could; no "
         f"training, no labels. The map has {swap['adapter_parameters']:,} numbers and takes as many multiplications "
