@@ -84,7 +84,10 @@ def figures(
 
 
 def samples_of(sets: int, settings: "EvaluateSettings") -> np.ndarray:
-    """How often each set counts, float32 [1 + t, n]: once each, then as the resamples have it."""
+    """How often each set counts, float32 [1 + t, n]: once each, then as the resamples have it.
+
+    The same for every head and backbone that is scored on as many sets, so that differences are paired.
+    """
     return np.vstack([np.ones(sets, np.float32), statistics.resample(sets, settings.resamples, seed=0)])
 
 

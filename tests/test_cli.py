@@ -153,7 +153,7 @@ def test_a_stage_without_what_comes_before_it(project):
     failed(run(project, "report"), "run visagg sets")
 
 
-def test_ctrl_c_says_how_to_go_on_and_leaves_nothing_half_done(project):
+def test_ctrl_c_is_one_line_and_leaves_nothing_half_done(project):
     process = subprocess.Popen(
         [*COMMAND, "ingest"],
         cwd=project,
@@ -166,7 +166,8 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_nothing_half_done(project):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "the same command goes on from there" in errors.strip().splitlines()[-1] and "Traceback" not in errors
+    assert errors.strip().splitlines()[-1] == "visagg: stopped; what is finished is kept: run the same command again"
+    assert "Traceback" not in errors
     assert not list((project / "data").glob("*catalogue*")) and not list((project / "data").glob(".*"))
 
 

@@ -160,6 +160,19 @@ def test_a_head_may_be_given_by_its_parts(tmp_path):
     assert (head.pool, head.squeeze, head.project, head.hidden) == ("squeeze_attention", 128, True, None)
 
 
+def test_swaps_are_those_asked_for_else_those_listed():
+    settings = load(SHIPPED)
+    assert settings.swaps(None, ()) == settings.swaps("lite0", ()) == [("lite0", "lite1")]
+    assert settings.swaps("lite1", ("lite2", "lite0")) == [("lite1", "lite2"), ("lite1", "lite0")]
+    for words, said in (
+        (("lite0", ("lite1", "lite0")), "lite0 cannot be swapped for itself"),
+        (("lite1", ()), "swap lists no backbone for lite1"),
+        (("lite0", ("lite9",)), "unknown backbone 'lite9'"),
+    ):
+        with pytest.raises(SettingsError, match=said):
+            settings.swaps(*words)
+
+
 def test_a_name_asked_for_is_looked_up_and_the_near_one_told():
     settings = load(SHIPPED)
     with pytest.raises(SettingsError, match=r"head 'noisy_and'; did you mean noisy_or\? .*declared under heads: "):

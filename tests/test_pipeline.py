@@ -23,6 +23,7 @@ SMALL = (
     ("swap:\n  lite0:\n    - lite1\n", "swap: {}\n"),
     ("max_epochs: 6", "max_epochs: 2"),
     ("resamples: 500", "resamples: 100"),
+    ("engine: auto ", "engine: torch "),  # starts soonest
 )
 HEADS = [
     "average",

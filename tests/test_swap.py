@@ -438,8 +438,6 @@ def test_the_graph_swaps_without_training_and_leaves_heads_alone(world, own_proj
     for words, status, said in (
         (["lite0", "lite1", "--merge"], 0, "noisy_or: cache/heads/lite1/noisy_or_from_lite0"),
         (["lite0", "lite0"], 2, "lite0 cannot be swapped for itself"),
-        (["lite1"], 2, "swap lists no backbone for lite1"),
-        (["lite0", "lite9"], 2, "unknown backbone 'lite9'"),
         (["lite0", "lite2"], 1, "lite2.h5 is missing: run visagg embed lite2"),
     ):
         done = subprocess.run([*command, *words], cwd=own_project, capture_output=True, text=True)

@@ -62,7 +62,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("head", PRESETS)
 def test_every_head_learns_and_is_scored(head, world, tmp_path):
-    run = world.train(tmp_path / "toy" / head, head)
+    run = world.train(tmp_path / "toy" / head, head, FAST.model_copy(update={"learning_rates": [1e-2]}))
     figures = world.evaluate(tmp_path / "toy" / head, tmp_path)
     assert list(figures) == ["micro_f1", "macro_f1", "micro_ap", "macro_ap", "f1@1", "f1@3"]
     assert figures["micro_f1"] > 0.7

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from pipeline import adapters, batches, catalogue, files, metrics, runs, statistics
+from pipeline import adapters, batches, catalogue, files, metrics, runs, summary
 from pipeline.adapters import Adapter, Fit
 from pipeline.embeddings import Embeddings
 from pipeline.errors import StageError, StoreError
@@ -152,9 +152,7 @@ def _test(stores: Stores, sets: pl.DataFrame, split: str, frequency: np.ndarray,
     one, other = (
         batches.gather(own, len(frequency), store, f"the {split} split") for store in (stores.old, stores.new)
     )
-    samples = np.ones((1, len(one)), np.float32)
-    if split == "test":
-        samples = np.vstack([samples, statistics.resample(len(one), settings.resamples, seed=0)])
+    samples = summary.samples_of(len(one), settings) if split == "test" else np.ones((1, len(one)), np.float32)
     known = _truth(sets.filter(pl.col("split") == "validation"), len(frequency))
     threshold = metrics.best_threshold(np.tile(frequency, (len(known), 1)), known)
     floor = retention.figures([np.tile(frequency, (len(one), 1))], one.truth(), [threshold], samples)
@@ -212,8 +210,7 @@ def _closeness(
     rows = []
     for size, lot in fitted:
         images = np.sort((lot.held if crossed else unseen)[: pairs.MOST_COMPARED])
-        weights = statistics.resample(len(images), settings.resamples, seed=0)
-        samples = np.vstack([np.ones((1, len(images)), np.float32), weights])
+        samples = summary.samples_of(len(images), settings)
         for fit in lot.fits.values():
             close = pairs.closeness(stores, images, fit.trial if crossed else fit.final, reference)
             error, total, cosine = (retention.over_sets(close[name], samples) for name in ("error", "total", "cosine"))
