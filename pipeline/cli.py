@@ -331,7 +331,8 @@ def verify(path: Path, backbones: tuple[str, ...], sample: int, seed: int, repai
         if repair and faults:
             cache.repair(layout.store(alias), faults)
         found += len(faults)
-    click.echo(f"{found} faulty rows{' made pending: run visagg embed' if repair and found else ''}")
+    rows = "1 faulty row" if found == 1 else f"{found} faulty rows"
+    click.echo(f"{rows}{' made pending: run visagg embed' if repair and found else ''}")
     sys.exit(1 if found and not repair else 0)
 
 
