@@ -1,9 +1,9 @@
-"""The catalogue: items, purchases, images and rejects, and the sets made of them. Reads and writes all of data/.
+"""The catalogue: items, purchases, images and rejects, and the sets made of them: the files of data/ that stages share.
 
 | file | content |
 |---|---|
 | catalogue/items.parquet | item_id (unique, sorted); image (row in images.h5, or null); categories; title |
-| catalogue/purchases.parquet | user_id, item_id, time, split; by user, then time |
+| catalogue/purchases.parquet | user_id, item_id, time, source_split; by user, then time |
 | catalogue/images.h5 | distinct images, encoded: bytes [total], offset [n + 1], digest [n, 16] |
 | catalogue/rejects.parquet | stage, item_id, reason: everything the source held that cannot be used |
 | sets.parquet | set_id; images (rows in images.h5); labels (indices into labels.json); split |
@@ -21,20 +21,24 @@ import h5py
 import numpy as np
 import polars as pl
 
-from pipeline import provenance
-from pipeline.errors import StageError
-from pipeline.files import reserve, write_aside, write_json
+from pipeline.core import provenance
+from pipeline.core.errors import StageError
+from pipeline.core.files import reserve, write_aside, write_json
 
 SPLITS = pl.Enum(["train", "validation", "test"])
-ITEMS = {
-    "item_id": pl.String,
-    "image": pl.UInt32,
-    "categories": pl.List(pl.List(pl.String)),
-    "title": pl.String,
-}
-PURCHASES = {"user_id": pl.String, "item_id": pl.String, "time": pl.Int64, "split": SPLITS}
-REJECTS = {"stage": pl.String, "item_id": pl.String, "reason": pl.String}
-SETS = {"set_id": pl.String, "images": pl.List(pl.UInt32), "labels": pl.List(pl.UInt16), "split": SPLITS}
+ITEMS = pl.Schema(
+    {
+        "item_id": pl.String(),
+        "image": pl.UInt32(),
+        "categories": pl.List(pl.List(pl.String())),
+        "title": pl.String(),
+    }
+)
+PURCHASES = pl.Schema({"user_id": pl.String(), "item_id": pl.String(), "time": pl.Int64(), "source_split": SPLITS})
+REJECTS = pl.Schema({"stage": pl.String(), "item_id": pl.String(), "reason": pl.String()})
+SETS = pl.Schema(
+    {"set_id": pl.String(), "images": pl.List(pl.UInt32()), "labels": pl.List(pl.UInt16()), "split": SPLITS}
+)
 TABLES = {"items": ITEMS, "purchases": PURCHASES, "rejects": REJECTS, "sets": SETS}
 
 NO_IMAGE = "no image"  # the reject's reason where an item never had one; any other is of an image that is unusable
@@ -61,7 +65,7 @@ def read_table(path: Path) -> pl.DataFrame:
         raise StageError(f"{path} is missing: run the stage before this one, or dvc repro") from None
     except pl.exceptions.PolarsError as error:
         raise StageError(f"{path} cannot be read ({str(error).splitlines()[0]}): delete it and run dvc repro") from None
-    if dict(frame.schema) != TABLES[path.stem]:
+    if frame.schema != TABLES[path.stem]:
         raise StageError(f"{path} holds other columns than {', '.join(TABLES[path.stem])}: delete it, run dvc repro")
     return frame
 
@@ -84,6 +88,18 @@ def read_labels(path: Path) -> tuple[list[str], str]:
         raise StageError(f"{path} is missing: run visagg sets, or dvc repro") from None
     except (ValueError, KeyError, TypeError):
         raise StageError(f"{path} is not a label file: delete it and run dvc repro") from None
+
+
+def label_matrix(sets: pl.DataFrame, classes: int) -> np.ndarray:
+    """Which of c = `classes` labels each set has, of a frame of the columns of sets.parquet: bool [n, c].
+
+    >>> label_matrix(pl.DataFrame({"labels": [[0, 2], [1]]}), classes=3).astype(int).tolist()
+    [[1, 0, 1], [0, 1, 0]]
+    """
+    matrix = np.zeros((len(sets), classes), bool)
+    for row, labels in enumerate(sets["labels"].to_list()):
+        matrix[row, labels] = True
+    return matrix
 
 
 class ImageWriter:
@@ -189,9 +205,9 @@ class Images:
     def read_many(self, rows: np.ndarray) -> list[bytes]:
         """The encoded images in some rows, integer [m]; neighbours in the file are read at once."""
         breaks = np.flatnonzero(self._stops[rows[:-1]] != self._starts[rows[1:]]) + 1
-        found = []
+        encoded = []
         for run in np.split(rows, breaks):
             first = self._starts[run[0]]
             block = memoryview(self._bytes[first : self._stops[run[-1]]])
-            found += [bytes(block[self._starts[row] - first : self._stops[row] - first]) for row in run]
-        return found
+            encoded += [bytes(block[self._starts[row] - first : self._stops[row] - first]) for row in run]
+        return encoded

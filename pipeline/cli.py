@@ -1,93 +1,99 @@
-"""The command line: reads the settings, calls one function, turns errors into one line and an exit status."""
+"""The command line: reads the settings, calls one function, turns an error into one line and an exit status.
 
-import errno
-import json
-import os
+Each command imports what it calls when it runs: `visagg heads` does not wait for torch.
+"""
+
 import sys
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
-from pipeline import layout, params
-from pipeline.errors import PipelineError, SettingsError, StageError
-from pipeline.heads import PRESETS, parameter_count, resolve
+from pipeline.core.failure import explain
+from pipeline.project import Project
+from pipeline.settings import Settings, load
 
-if TYPE_CHECKING:
-    from pipeline.extract import Target
-
-INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
-
-
-class Shard(click.ParamType):
-    """The I-th of N parts: "I/N", counted from 1."""
-
-    name = "I/N"
-
-    def convert(self, value: object, param: click.Parameter | None, context: click.Context | None) -> tuple[int, int]:
-        index, _, count = str(value).partition("/")
-        if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
-            self.fail(f"{value!r} is no part such as 1/4 or 4/4", param, context)
-        return int(index), int(count)
+VERSION = next((package.version for package in metadata.distributions(name="visagg")), "unknown: it is not installed")
+STOPPED = ("stopped; what is finished is kept: run the same command again", 130)  # what a shell gives after Ctrl-C
+Names = tuple[str, ...]
+Shard = tuple[int, int]
+COUNT = click.IntRange(1)
+FILE = click.Path(path_type=Path, dir_okay=False)
+PHOTOS = click.Path(path_type=Path, file_okay=False, exists=True)
+JSON_FILE = click.option("--json", "json_path", type=FILE, help="Where the values go.")
 
 
-SHARD = Shard()
+@dataclass(frozen=True)
+class Context:
+    """What commands get: the project, and where its settings are read from, if not from their usual file."""
+
+    project: Project
+    path: Path | None
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings, read once and only by commands that need them."""
+        return load(self.path or self.project.settings)
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """The I-th of N parts, counted from 1, of "I/N"."""
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise click.BadParameter(f"{text!r} is no part such as 1/4 or 4/4")
+    return int(index), int(count)
+
+
+def command(group: click.Group, name: str | None = None) -> Callable[[Callable[..., None]], click.Command]:
+    """Makes a function a command of a group; it gets the Context first."""
+    return lambda function: group.command(name)(click.pass_obj(function))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--params", "path", type=click.Path(path_type=Path), default=layout.PARAMS, show_default=True, help="The settings."
-)
+@click.version_option(VERSION, prog_name="visagg")
+@click.option("--params", "path", type=FILE, help="The settings.  [default: pipeline/params.yaml]")
 @click.pass_context
-def cli(context: click.Context, path: Path) -> None:
-    """A person's interests from a set of product photos.
-
-    `dvc repro` runs all stages that are out of date; the commands here are those stages, one by one.
-    """
-    context.obj = path
+def cli(context: click.Context, path: Path | None) -> None:
+    """A person's interests from a set of product photos: the stages that dvc repro runs, one by one, and tools."""
+    context.obj = Context(Project(), path)
 
 
-@cli.command()
-@click.pass_obj
-def ingest(path: Path) -> None:
+@command(cli)
+def ingest(context: Context) -> None:
     """Raw data to the catalogue: data/catalogue."""
-    from pipeline.ingest import ingest
-    from pipeline.sources import READERS
+    from pipeline.ingest.stage import ingest
 
-    settings = params.load(path)
-    source = READERS[settings.source.name](Path(settings.source.path), settings.demo.model_dump())
-    origin = "demo" if settings.source.name == "demo" else settings.source.path
-    ingest(source, origin, layout.CATALOGUE, os.cpu_count() or 1)
+    ingest(context.project, context.settings)
 
 
-@cli.command()
-@click.pass_obj
-def sets(path: Path) -> None:
-    """Purchases to labelled image sets: data/sets.parquet, data/labels.json, reports/data.json."""
+@command(cli)
+def sets(context: Context) -> None:
+    """Purchases to labelled image sets: data/sets.parquet, data/labels.json, data/description.json."""
     from pipeline.sets import make_sets
 
-    settings = params.load(path)
-    make_sets(layout.CATALOGUE, layout.SETS, layout.LABELS, layout.DATA_REPORT, settings.source.name, settings.sets)
+    make_sets(context.project, context.settings)
 
 
-@cli.command()
+@command(cli)
+def specs(context: Context) -> None:
+    """The compared heads, resolved, with digests of their code, so that DVC sees which ones a change touches."""
+    from pipeline.heads.declare import write_specs
+
+    write_specs(context.project, context.settings)
+
+
+@command(cli)
 @click.argument("backbones", nargs=-1, required=True)
 @click.option("--rebuild", is_flag=True, help="Begin anew, whatever the stores hold.")
-@click.option("--shard", type=SHARD, metavar="I/N", help="Only the I-th of N parts, into a store of its own.")
-@click.option("--jobs", type=click.IntRange(1), default=1, help="Processes that share the work on this machine.")
-@click.option(
-    "--scheduler", metavar="ADDRESS", help="A dask scheduler whose workers do the work, such as tcp://host:8786."
-)
-@click.pass_obj
+@click.option("--shard", type=parse_shard, metavar="I/N", help="Only the I-th of N parts, into its own store.")
+@click.option("--jobs", type=COUNT, help="Processes that share the work on this machine.")
+@click.option("--scheduler", metavar="ADDRESS", help="A dask scheduler whose workers do it, such as tcp://host:8786.")
 def embed(
-    path: Path,
-    backbones: tuple[str, ...],
-    rebuild: bool,
-    shard: tuple[int, int] | None,
-    jobs: int,
-    scheduler: str | None,
+    context: Context, *, backbones: Names, rebuild: bool, shard: Shard | None, jobs: int | None, scheduler: str | None
 ) -> None:
     """Images through backbones, once: cache/embeddings/BACKBONE.h5.
 
@@ -97,196 +103,109 @@ def embed(
     On machines that share no files, run --shard 1/2 on one and --shard 2/2 on the other, copy the stores under
     cache/embeddings/parts to one of them, and join them with visagg cache merge.
     """
-    if (shard is not None) + (jobs > 1) + (scheduler is not None) > 1:
+    if [shard, jobs, scheduler].count(None) < 2:
         raise click.UsageError("--shard, --jobs and --scheduler are three ways to divide the work: give one of them")
-    settings = params.load(path)
-    chosen = {alias: settings.backbone(alias) for alias in backbones}
-    from pipeline import extract
-    from pipeline.catalogue import Images
+    from pipeline.embed.stage import Division, embed
 
-    images = layout.CATALOGUE / "images.h5"
-    catalogue = Images(images)
-    targets = [_target(alias, backbone) for alias, backbone in chosen.items()]
-    if shard:
-        rows = extract.share(len(catalogue), *shard)
-        targets = [replace(target, path=extract.part_path(target.path, *shard)) for target in targets]
-        extract.embed(catalogue.part(rows), targets, settings.embed, rebuild, all_there_is=False)
-    elif jobs > 1 or scheduler:
-        loaders = {alias: (backbone.model, backbone.weights) for alias, backbone in chosen.items()}
-        extract.embed_in_parts(images, targets, loaders, settings.embed, jobs, scheduler, rebuild)
-    else:
-        extract.embed(catalogue, targets, settings.embed, rebuild)
+    division = Division(rebuild=rebuild, shard=shard, jobs=jobs, scheduler=scheduler)
+    embed(context.project, context.settings.backbones_of(backbones), context.settings.embed, division=division)
 
 
-def _target(alias: str, backbone: params.BackboneSettings) -> "Target":
-    """A backbone and its store, by its alias."""
-    from pipeline.backbones import open_backbone
-    from pipeline.extract import Target
-
-    opened = open_backbone(backbone.model, backbone.weights, layout.backbone_record(alias))
-    return Target(alias, opened, layout.store(alias))
-
-
-@cli.command()
+@command(cli)
 @click.argument("backbone")
 @click.argument("head")
-@click.pass_obj
-def train(path: Path, backbone: str, head: str) -> None:
-    """Fits a head on a backbone's vectors: cache/heads/BACKBONE/HEAD."""
-    settings = _require_pair(path, backbone, head)
-    from pipeline.train import train
+def train(context: Context, *, backbone: str, head: str) -> None:
+    """Fits a head on a backbone's vectors: cache/heads/BACKBONE/HEAD, or, if it is not compared, cache/tried."""
+    context.settings.require(backbone, head)
+    from pipeline.training.stage import train
 
-    train(
-        settings.head(head),
-        layout.store(backbone),
-        layout.SETS,
-        layout.LABELS,
-        layout.head(backbone, head),
-        settings.train,
-    )
+    train(context.project, backbone, head, context.settings)
 
 
-@cli.command()
+@command(cli)
 @click.argument("backbone")
 @click.argument("heads", nargs=-1)
-@click.pass_obj
-def evaluate(path: Path, backbone: str, heads: tuple[str, ...]) -> None:
-    """Scores the test split with trained heads (default: those compared): cache/scores/BACKBONE, reports/metrics."""
-    settings = params.load(path)
-    settings.require("backbones", backbone)
-    for head in heads:
-        if layout.head(backbone, head).is_dir():
-            continue  # a merged head is not declared
-        settings.require("heads", head)
-    from pipeline.evaluate import evaluate
+def evaluate(context: Context, *, backbone: str, heads: Names) -> None:
+    """Scores the test split with trained heads (default: those compared): cache/results/BACKBONE, or cache/tried."""
+    context.settings.require(backbone, *heads)
+    from pipeline.evaluation.evaluate import evaluate
 
-    evaluate(
-        [layout.head(backbone, head) for head in heads or settings.compare.heads],
-        layout.store(backbone),
-        layout.SETS,
-        layout.LABELS,
-        layout.metrics(backbone),
-        layout.scores(backbone),
-        settings.evaluate,
-    )
+    click.echo(evaluate(context.project, backbone, heads, context.settings))
 
 
-@cli.command()
-@click.pass_obj
-def floor(path: Path) -> None:
-    """Scores the test split by popularity alone: cache/scores/popularity, reports/metrics/popularity.json."""
-    from pipeline.floor import evaluate_popularity
+@command(cli)
+def popularity(context: Context) -> None:
+    """Scores the test split by popularity alone: cache/results/popularity."""
+    from pipeline.evaluation.popularity import evaluate_popularity
 
-    settings = params.load(path).evaluate
-    evaluate_popularity(layout.SETS, layout.LABELS, layout.POPULARITY, layout.FLOOR_SCORES, settings)
+    evaluate_popularity(context.project, context.settings)
 
 
-@cli.command()
-@click.pass_obj
-def ablate(path: Path) -> None:
-    """Trains heads with each peculiarity of the published code: reports/ablation.json."""
-    settings = params.load(path)
-    from pipeline.ablation import ablate
+@command(cli)
+def ablate(context: Context) -> None:
+    """Trains heads with each peculiarity of the published code: cache/ablation.json."""
+    from pipeline.evaluation.ablation import ablate
 
-    ablate(
-        {name: resolve(name) for name in settings.ablation.heads},
-        layout.store(settings.ablation.backbone),
-        layout.CATALOGUE,
-        layout.SETS,
-        layout.LABELS,
-        layout.ABLATION,
-        settings.sets,
-        settings.train,
-        settings.evaluate,
-    )
+    ablate(context.project, context.settings)
 
 
-@cli.command()
+@command(cli)
 @click.argument("backbone")
-@click.pass_obj
-def cost(path: Path, backbone: str) -> None:
-    """Measures what each compared head costs on a backbone: reports/cost/BACKBONE.json."""
-    settings = params.load(path)
-    settings.require("backbones", backbone)
-    from pipeline.cost import measure_heads
+def cost(context: Context, *, backbone: str) -> None:
+    """Measures what each compared head costs on a backbone, on this machine: cache/cost/BACKBONE.json."""
+    context.settings.require(backbone)
+    from pipeline.evaluation.cost import measure_heads
 
-    specs = {alias: settings.head(alias) for alias in settings.compare.heads}
-    measure_heads(specs, layout.store(backbone), layout.LABELS, settings.sets.max_images, layout.cost(backbone))
+    measure_heads(context.project, backbone, context.settings)
 
 
-@cli.command()
+@command(cli)
 @click.argument("old", required=False)
 @click.argument("new", nargs=-1)
-@click.option(
-    "--merge", "merging", is_flag=True, help="Also save each head with its adapter merged in, as a head of NEW."
-)
-@click.pass_obj
-def swap(path: Path, old: str | None, new: tuple[str, ...], merging: bool) -> None:
-    """Heads of OLD on NEW's vectors: cache/adapters/OLD/NEW.safetensors, reports/swap, reports/tables/swap.
+def swap(context: Context, *, old: str | None, new: Names) -> None:
+    """Heads of OLD on NEW's vectors (default: what the settings list under swap): cache/adapters, cache/swap."""
+    pairs = context.settings.swaps(old, new)
+    from pipeline.swap.stage import swap
 
-    Without NEW, those that the settings list under swap for OLD; without OLD, all of them. With --merge, the heads that
-    can take an adapter in go to cache/heads/NEW/HEAD_from_OLD, and visagg evaluate NEW HEAD_from_OLD scores them.
-    """
-    settings = params.load(path)
-    wanted = settings.swaps(old, new)
-    from pipeline import swap as stage
-    from pipeline.swap_tables import write_tables
-
-    def side(alias: str) -> stage.Side:
-        folders = {name: layout.head(alias, name) for name in settings.compare.heads}
-        return stage.Side(alias, layout.store(alias), folders)
-
-    for folder in (layout.SWAPS, layout.ADAPTERS):  # what the graph expects, also of an empty list
-        folder.mkdir(parents=True, exist_ok=True)
-    for one, other in wanted:
-        adapter = layout.adapter(one, other)
-        stage.swap(
-            side(one), side(other), layout.SETS, layout.LABELS, adapter, layout.swap(one, other), settings.evaluate
-        )
-        if merging:
-            merged = stage.merge(side(one), side(other), adapter, partial(layout.merged, one, other))
-            for name, obstacle in merged.items():
-                click.echo(
-                    f"{name}: not merged: {obstacle}" if obstacle else f"{name}: {layout.merged(one, other, name)}"
-                )
-    write_tables(layout.SWAPS, layout.DATA_REPORT, layout.TABLES)
+    swap(context.project, pairs, context.settings)
 
 
-@cli.command()
-@click.pass_obj
-def gallery(path: Path) -> None:
+@command(cli)
+@click.argument("old", required=False)
+@click.argument("new", nargs=-1)
+def merge(context: Context, *, old: str | None, new: Names) -> None:
+    """Merges the adapters that visagg swap made (same arguments) into heads of OLD: cache/merged/OLD/NEW/HEAD."""
+    pairs = context.settings.swaps(old, new)
+    from pipeline.swap.merging import merge
+
+    click.echo(merge(context.project, pairs, context.settings))
+
+
+@command(cli)
+def gallery(context: Context) -> None:
     """Some test users, their images and every head's answer, for the report's page: cache/gallery.json."""
-    from pipeline.gallery import make_gallery
+    from pipeline.report.gallery import make_gallery
 
-    compare = params.load(path).compare
-    pairs = [(backbone, head) for backbone in compare.backbones for head in compare.heads]
-    folders = {(backbone, head): layout.scores(backbone) / head for backbone, head in pairs}
-    make_gallery(layout.CATALOGUE, layout.SETS, layout.LABELS, folders, layout.GALLERY)
+    make_gallery(context.project, context.settings)
 
 
-@cli.command()
-@click.pass_obj
-def report(path: Path) -> None:
-    """Saved results to tables, figures and a page: reports/."""
-    from pipeline.report import report
+@command(cli)
+def report(context: Context) -> None:
+    """Saved results to tables, plots and a page: reports/."""
+    from pipeline.report.stage import report
 
-    settings = params.load(path)
-    heads = {name: settings.head(name) for name in settings.compare.heads}
-    report(settings.compare.backbones, heads, settings.evaluate)
+    report(context.project, context.settings)
 
 
 @cli.command()
-@click.option("--dim", type=click.IntRange(1), default=1024, show_default=True, help="Numbers a vector.")
-@click.option("--classes", type=click.IntRange(1), default=1000, show_default=True, help="Labels.")
-@click.option("--json", "as_json", is_flag=True, help="A list of objects with name and parameters.")
-def heads(dim: int, classes: int, as_json: bool) -> None:
+@click.option("--dim", type=COUNT, default=1024, show_default=True, help="Numbers a vector.")
+@click.option("--classes", type=COUNT, default=1000, show_default=True, help="Labels.")
+@click.option("--json", "as_json", is_flag=True, help="A list of objects with name, parameters and spec.")
+def heads(*, dim: int, classes: int, as_json: bool) -> None:
     """Lists the named heads and how many parameters they have."""
-    rows = [{"name": name, "parameters": parameter_count(spec, dim, classes)} for name, spec in PRESETS.items()]
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-        return
-    for row in rows:
-        click.echo(f"{row['name']:26s} {row['parameters']:>12,}")
+    from pipeline.heads.presets import listing
+
+    click.echo(listing(dim, classes, as_json=as_json))
 
 
 @cli.group()
@@ -294,66 +213,39 @@ def cache() -> None:
     """Looks after the embedding stores."""
 
 
-@cache.command("ls")
-def list_stores() -> None:
+@command(cache, "ls")
+def list_stores(context: Context) -> None:
     """Shows each store: what made it, its rows by status, its size."""
-    from pipeline.cache import describe
+    from pipeline.embed.verify import describe_all
 
-    for store in sorted(layout.STORES.glob("*.h5")):
-        click.echo("  ".join(f"{name} {value}" for name, value in describe(store).items()))
+    click.echo(describe_all(context.project), nl=False)
 
 
-@cache.command()
+@command(cache)
 @click.argument("backbones", nargs=-1, required=True)
 @click.option("--sample", type=click.IntRange(0), default=0, help="Embed this many images anew and compare.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the sample.")
 @click.option("--repair", is_flag=True, help="Make faulty rows pending: the next embed does them again.")
-@click.pass_obj
-def verify(path: Path, backbones: tuple[str, ...], sample: int, seed: int, repair: bool) -> None:
+def verify(context: Context, *, backbones: Names, sample: int, seed: int, repair: bool) -> None:
     """Checks finished rows against their checksums and images; names the faulty ones. Exits with 1 if there are any."""
-    settings = params.load(path)
-    chosen = {alias: settings.backbone(alias) for alias in backbones}
-    from pipeline import cache
-    from pipeline.backbones import open_backbone
-    from pipeline.catalogue import Images
-    from pipeline.embeddings import Embeddings
+    chosen = context.settings.backbones_of(backbones)
+    from pipeline.embed.verify import Check, verify_stores
 
-    images, items = Images(layout.CATALOGUE / "images.h5"), layout.CATALOGUE / "items.parquet"
-    found = 0
-    for alias, backbone in chosen.items():
-        store = Embeddings(layout.store(alias))
-        faults = cache.verify(store, images, items)
-        if sample:
-            loaded = open_backbone(backbone.model, backbone.weights)
-            faults += cache.verify_sample(store, images, items, loaded, settings.embed.engine, sample, seed)
-        for fault in faults:
-            click.echo(f"{alias} row {fault.row} (items {', '.join(fault.item_ids) or 'unknown'}): {fault.reason}")
-        if repair and faults:
-            cache.repair(layout.store(alias), faults)
-        found += len(faults)
-    rows = "1 faulty row" if found == 1 else f"{found} faulty rows"
-    click.echo(f"{rows}{' made pending: run visagg embed' if repair and found else ''}")
-    sys.exit(1 if found and not repair else 0)
+    check = Check(sample=sample, seed=seed, engine=context.settings.embed.engine, repair=repair)
+    sys.exit(1 if verify_stores(context.project, chosen, check, say=click.echo) and not repair else 0)
 
 
-@cache.command()
+@command(cache, "merge")
 @click.argument("backbone")
-@click.argument("parts", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.pass_obj
-def merge(path: Path, backbone: str, parts: tuple[Path, ...]) -> None:
+@click.argument("parts", nargs=-1, type=click.Path(path_type=Path, dir_okay=False, exists=True))
+def merge_shards(context: Context, *, backbone: str, parts: tuple[Path, ...]) -> None:
     """Joins parts that embed --shard made into a backbone's store; without PARTS, those in cache/embeddings/parts.
 
     The parts stay where they are; a part of another backbone, or of other weights, is refused.
     """
-    chosen = params.load(path).backbone(backbone)
-    from pipeline import extract
-    from pipeline.catalogue import Images
+    from pipeline.embed.stage import merge_shards
 
-    if not (found := parts or extract.parts_of(layout.store(backbone))):
-        raise StageError(
-            f"no parts of {backbone} in {layout.STORES / 'parts'}: run visagg embed {backbone} --shard 1/2"
-        )
-    extract.merge_parts(Images(layout.CATALOGUE / "images.h5"), _target(backbone, chosen), found)
+    merge_shards(context.project, backbone, context.settings.backbone(backbone), paths=parts)
 
 
 @cli.group()
@@ -361,90 +253,48 @@ def bench() -> None:
     """Measures the program against others on this machine."""
 
 
-@bench.command("embed")
-@click.option(
-    "--images",
-    "folder",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    required=True,
-    help="Photos, in folders that name their classes.",
-)
-@click.option("--backbone", "alias", required=True, help="As declared in the settings.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Where the figures go.")
-@click.option("--limit", type=click.IntRange(1), help="Only so many photos, for a quick look.")
-@click.option("--blocks", type=click.IntRange(1), default=6, show_default=True, help="Turns that contenders take.")
-@click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Images a batch, of the others.")
-@click.pass_obj
-def bench_embed(
-    path: Path, folder: Path, alias: str, json_path: Path | None, limit: int | None, blocks: int, batch: int
-) -> None:
+@command(bench, "embed")
+@click.option("--images", "folder", type=PHOTOS, required=True, help="Photos, in a folder for each class.")
+@click.option("--backbone", required=True, help="As declared in the settings.")
+@click.option("--limit", type=COUNT, help="Only so many photos, for a quick look.")
+@click.option("--blocks", type=COUNT, default=6, show_default=True, help="Turns that contenders take.")
+@click.option("--batch", type=COUNT, default=64, show_default=True, help="Images a batch, of the others.")
+@JSON_FILE
+def bench_embed(context: Context, *, backbone: str, json_path: Path | None, **size: Any) -> None:
     """Images a second, end to end: visagg embed against timm with a DataLoader, and against ONNX Runtime."""
-    settings = params.load(path)
-    backbone = settings.backbone(alias)
-    from pipeline import files
-    from pipeline.bench.embedding import bench_embedding
-    from pipeline.bench.figures import table
+    chosen = context.settings.backbone(backbone)
+    from pipeline.bench.embedding import Size, bench_embedding
 
-    found = bench_embedding(folder, alias, backbone, settings.embed, limit, blocks, batch)
-    if json_path:
-        files.write_json(json_path, found)
-    click.echo(table(found["contenders"]))
+    click.echo(bench_embedding(backbone, chosen, context.settings.embed, size=Size(**size), json_path=json_path))
 
 
-@bench.command("train")
+@command(bench, "train")
 @click.argument("backbone")
 @click.argument("heads", nargs=-1)
-@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Where the figures go.")
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Turns that both ways take.")
-@click.pass_obj
-def bench_train(path: Path, backbone: str, heads: tuple[str, ...], json_path: Path | None, rounds: int) -> None:
+@click.option("--rounds", type=COUNT, default=3, show_default=True, help="Turns that both ways take.")
+@JSON_FILE
+def bench_train(context: Context, *, backbone: str, heads: Names, rounds: int, json_path: Path | None) -> None:
     """Sets a second for each head (default: those compared) against a plain torch loop that reads from HDF5."""
-    settings = params.load(path)
-    settings.require("backbones", backbone)
-    specs = {alias: settings.head(alias) for alias in heads or settings.compare.heads}
-    from pipeline import files
-    from pipeline.bench.training import measure_training, table
+    context.settings.require(backbone, *heads)
+    from pipeline.bench.training import Comparison, bench_training
 
-    found = measure_training(specs, layout.store(backbone), layout.SETS, layout.LABELS, settings.train, rounds)
-    if json_path:
-        files.write_json(json_path, found)
-    click.echo(table(found))
-
-
-def _require_pair(path: Path, backbone: str, head: str) -> params.Params:
-    """The settings, once both names are known to be declared: before torch loads."""
-    settings = params.load(path)
-    settings.require("backbones", backbone)
-    settings.require("heads", head)
-    return settings
+    chosen = Comparison(backbone, heads or context.settings.compare.heads, rounds)
+    click.echo(bench_training(context.project, chosen, context.settings, json_path=json_path))
 
 
 def main() -> None:
     """Runs the command line; exits with 0, 1 (a fault that the user can mend), 2 (usage) or 130 (Ctrl-C)."""
     try:
         sys.exit(cli(standalone_mode=False))
-    except click.Abort:
-        _fail("stopped; what is finished is kept: run the same command again", INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except PipelineError as error:
-        _fail(str(error), 2 if isinstance(error, SettingsError) else 1)
     except Exception as error:
-        if reason := _about_the_system(error):
-            _fail(reason, 1)
-        raise  # a fault of the program's own: the traceback is what its author needs
+        if not (failure := STOPPED if isinstance(error, click.Abort) else explain(error)):
+            raise  # a fault of the program's own: the traceback is what its author needs
+        click.echo(f"visagg: {failure[0]}", err=True)
+        sys.exit(failure[1])
 
 
-def _about_the_system(error: Exception) -> str | None:
-    """One line where the disk or the file system is at fault; libraries wrap such errors in kinds of their own."""
-    if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error):
-        return "the disk is full: nothing half-written was left; make room and run the same command again"
-    if isinstance(error, OSError):
-        return " ".join(str(error).split())
-    return None
-
-
-def _fail(message: str, status: int) -> None:
-    click.echo(f"visagg: {message}", err=True)
-    sys.exit(status)
+if __name__ == "__main__":
+    main()

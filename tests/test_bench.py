@@ -1,6 +1,5 @@
-"""The comparison with other ways to embed: every contender embeds the same photos, and what it says adds up."""
+"""The comparison with other ways to embed: contenders embed the same photos in turns, and what is said adds up."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -10,21 +9,24 @@ import time
 from contextlib import ExitStack
 
 import numpy as np
+import psutil
 import pytest
 
-from pipeline import params
-from pipeline.backbones import open_random
-from pipeline.bench import embedding, figures, memory, photos
-from pipeline.bench.child import RANDOM, Job
+from pipeline.bench import embedding, memory, photos, values
+from pipeline.bench.child import start
+from pipeline.bench.job import RANDOM, PhotoSample
+from pipeline.bench.values import ContenderRun, contender_values
 from pipeline.catalogue import Images
-from pipeline.errors import StageError
-from pipeline.progress import Notes
-from tests.conftest import ROOT, jpeg, small_settings
+from pipeline.core.errors import StageError, WeightsError
+from pipeline.core.progress import Notes
+from tests.support.backbones import SMALL
+from tests.support.contenders import Hubless, Numbers, job_of
+from tests.support.images import jpeg
+from tests.support.program import call
+from tests.support.settings import ROOT, write_settings
 
-PROGRAM, BENCH = [sys.executable, "-m", "pipeline"], ["bench", "embed"]
-COMMAND = [*PROGRAM, *BENCH]
 CLASSES = ("hat", "shoes")
-TEXT = (ROOT / "pipeline/params.yaml").read_text()
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture
@@ -33,44 +35,42 @@ def folder(tmp_path):
     for number in range(24):
         path = tmp_path / "photos" / CLASSES[number % 2] / "deeper" / f"{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(jpeg(number, 200 + 7 * number, 400 - 5 * number))
-    (tmp_path / "photos/shoes/copy.jpeg").write_bytes(jpeg(0, 200, 400))
+        path.write_bytes(jpeg(number, 100 + 7 * number, 250 - 5 * number))
+    (tmp_path / "photos/shoes/copy.jpeg").write_bytes(jpeg(0, 100, 250))
     (tmp_path / "photos/shoes/broken.jpg").write_bytes(jpeg(99)[:1500])
     (tmp_path / "photos/LICENSE").write_text("no photo")
     return tmp_path / "photos"
 
 
-def test_the_whole_comparison(project, folder, small_weights):
+@pytest.mark.parametrize("onnx", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_the_whole_comparison(project, folder, small_weights, monkeypatch, onnx):
     """A row that slipped past the copy or the broken photo would show as a cosine far from 1."""
-    with_onnx = all(map(importlib.util.find_spec, embedding.NEEDED_FOR_ONNX))
-    settings = small_settings(project, small_weights)
+    if onnx:
+        pytest.importorskip("onnxruntime")
+    else:
+        monkeypatch.setattr(embedding, "NEEDED_FOR_ONNX", ("no_such_library",))
+    monkeypatch.setenv("TMPDIR", str(folder.parent))
+    small = {"model": SMALL, "weights": str(small_weights)}
+    settings = write_settings(project / "params.yaml", {"backbones.lite0": small, "embed.engine": "torch"})
     words = ["--images", folder, "--backbone", "lite0", "--blocks", "2", "--json", "out/bench.json"]
-    result = subprocess.run(
-        [*PROGRAM, *settings, *BENCH, *map(str, words)],
-        cwd=project,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder.parent)},
-    )
+    result = call(project, *settings, "bench", "embed", *map(str, words))
     assert result.returncode == 0, result.stderr
     assert "1 of 26 photos cannot be decoded" in result.stderr
     assert "1 of 25 photos are copies" in result.stderr and "Traceback" not in result.stderr
     assert not list(folder.parent.glob("visagg-bench-*"))
 
-    found = json.loads((project / "out/bench.json").read_text())
-    backbone = params.load(project / settings[-1]).backbone("lite0")
-    expected = {"images": 25, "backbone": "lite0", "model": backbone.model, "weights": backbone.weights, "blocks": 2}
-    assert {key: found[key] for key in expected} == expected
-    assert set(found["machine"]) == {"processor", "cores", "python", "torch", "timm", "openvino", "onnxruntime"}
-    contenders = found["contenders"]
-    assert [contender["name"] for contender in contenders] == ["reference", *["onnxruntime"] * with_onnx, "visagg"]
+    said = json.loads((project / "out/bench.json").read_text())
+    expected = {"images": 25, "backbone": "lite0", **small, "blocks": 2}
+    assert {key: said[key] for key in expected} == expected
+    assert set(said["machine"]) == {"processor", "cores", "python", "torch", "timm", "openvino", "onnxruntime"}
+    contenders = said["contenders"]
+    assert [contender["name"] for contender in contenders] == ["reference", *["onnxruntime"] * onnx, "visagg"]
     for contender in contenders:
         assert contender["cosine"] >= 0.999
         speeds = contender["images_per_second"] / contenders[0]["images_per_second"]
         assert contender["ratio"] == pytest.approx(speeds, rel=0.01)
         assert contender["ratio_low"] <= contender["ratio"] <= contender["ratio_high"]
-        assert contender["peak_mb"] > 100 and contender["start_seconds"] > 0.5
-        assert 0 < contender["probe_accuracy"] <= 100
+        assert contender["peak_mb"] > 100 and 0 < contender["probe_accuracy"] <= 100
     assert contenders[0]["ratio_low"] == contenders[0]["ratio_high"] == 1
     assert "eager" in contenders[0]["engine"] and contenders[0]["engine"] != contenders[-1]["engine"]
 
@@ -82,60 +82,63 @@ def test_the_whole_comparison(project, folder, small_weights):
 
 
 @pytest.fixture
-def small(tmp_path):
-    """Settings with one more backbone: a small one, from the hub."""
-    text = TEXT.replace("backbones:\n  lite0:", "backbones:\n  small: {model: mobilenetv3_small_050.lamb_in1k, "
-                        "weights: hub}\n  lite0:")  # fmt: skip
-    (tmp_path / "params.yaml").write_text(text)
-    return params.load(tmp_path / "params.yaml")
+def sample(tmp_path):
+    """Five photos, which say ten times their number, but for the last: it is gone."""
+    paths = [tmp_path / f"{number}.txt" for number in range(5)]
+    for number, path in enumerate(paths[:4]):
+        path.write_text(str(10 * number))
+    return PhotoSample(paths, [""] * 5, tmp_path / "images.h5", np.arange(5))
 
 
-def test_without_a_hub_weights_are_random_and_a_failure_is_one_line(tmp_path, folder, small, monkeypatch):
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
-    monkeypatch.setattr(embedding, "CONTENDERS", ("reference",))
-    monkeypatch.setattr(embedding, "NEEDED_FOR_ONNX", ("torch", "no_such_library"))
-    notes = Notes()
-    gathered = photos.gather(folder, 8, tmp_path / "images.h5", notes)
-    gathered.paths[-1].unlink()
-    job = Job("", small.backbone("small").model, "hub", gathered.paths, tmp_path, gathered.rows, tmp_path, small.embed)
-    with ExitStack() as stack:
-        children, weights = embedding._start(job, stack, notes)
-        assert weights == RANDOM
-        first, second = (children["reference"].embed(np.arange(5))[1] for _ in range(2))
-        assert first.shape == (5, 1024) and first.dtype == np.float32 and np.array_equal(first, second)
-        with pytest.raises(StageError, match=r"reference failed: .*FileNotFoundError") as error:
-            children["reference"].embed(np.arange(len(gathered.paths)))
+def test_a_contender_answers_in_its_process_and_its_failure_is_one_line(sample, tmp_path):
+    with start(job_of(Numbers, sample, tmp_path)) as child:
+        assert child.pid != os.getpid() and child.engine == "counts"
+        for numbers in ([0, 3, 1], [2]):
+            seconds, vectors = child.embed(np.array(numbers))
+            assert seconds == 1.5 and vectors.tolist() == [[number, 10 * number] for number in numbers]
+        with pytest.raises(StageError, match=r"bench: Numbers failed: .*FileNotFoundError") as error:
+            child.embed(np.arange(5))
     assert "\n" not in str(error.value)
-    said = "\n".join(notes.lines)
-    assert "left out, for want of no_such_library" in said
-    assert "bench: random weights, on which speed does not depend: the model hub did not give" in said
-    assert figures.figures("", _measured(), _measured(), None)["probe_accuracy"] is None
+    assert not psutil.pid_exists(child.pid)
 
 
-def _measured():
+def test_a_contender_that_dies_is_one_line(sample, tmp_path):
+    with start(job_of(Numbers, sample, tmp_path)) as child:
+        os.kill(child.pid, signal.SIGKILL)
+        with pytest.raises(StageError, match="bench: Numbers died with status -9"):
+            child.embed(np.arange(2))
+
+
+def test_without_a_hub_weights_are_random_from_the_first_contender_on(sample, tmp_path, monkeypatch):
+    code = f"{Hubless.__module__}:Hubless"
+    monkeypatch.setattr(embedding, "CONTENDERS", {"reference": code, "onnxruntime": code, "visagg": code})
+    monkeypatch.setattr(embedding, "NEEDED_FOR_ONNX", ("torch", "no_such_library"))
+    with ExitStack() as stack:
+        children, weights = embedding.start_all(job_of(Hubless, sample, tmp_path), stack, notes := Notes())
+        engines = {name: child.engine for name, child in children.items()}
+    assert weights == RANDOM
+    assert engines == {name: f"{name} with random weights" for name in ("reference", "visagg")}
+    assert notes.lines[0].startswith("bench: onnxruntime is left out, for want of no_such_library: pip install")
+    assert notes.lines[1] == (
+        "bench: random weights, on which speed does not depend: the model hub did not give a model"
+    )
+    with ExitStack() as stack, pytest.raises(WeightsError):
+        embedding.start_all(job_of(Hubless, sample, tmp_path, weights="w.pth"), stack, Notes())
+
+
+def made_run(*seconds):
     vectors = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
-    return figures.Measured("", 1.0, [1.0, 3.0], [vectors[:5], vectors[5:]])
+    return ContenderRun("", 1.0, list(seconds), [vectors[:5], vectors[5:]])
 
 
-def test_random_weights_are_the_same_in_every_process_and_leave_other_draws_alone():
-    import torch
-
-    torch.manual_seed(5)
-    expected = torch.rand(3)
-    torch.manual_seed(5)
-    one, again, other = (open_random("mobilenetv3_small_050", seed).identity["weights"] for seed in (0, 0, 1))
-    assert one == again != other
-    assert torch.equal(torch.rand(3), expected)
-
-
-def test_figures_are_of_all_images_and_ratios_of_blocks():
-    fast = figures.Measured("", 1.0, [0.25, 1.5], _measured().vectors)
-    found = figures.figures("fast", fast, _measured(), ["a", "b"] * 6)
-    assert found["images_per_second"] == round(12 / 1.75, 2)
-    assert (found["ratio"], found["ratio_low"], found["ratio_high"]) == (round(4 / 1.75, 4), 2.0, 4.0)
-    turned = figures.Measured("", 1.0, [1.0, 3.0], [_measured().vectors[0], -_measured().vectors[1]])
-    assert figures.figures("turned", turned, _measured(), None)["cosine"] == -1
+def test_values_are_of_all_images_and_ratios_of_blocks():
+    reference, fast, turned = made_run(1.0, 3.0), made_run(0.25, 1.5), made_run(1.0, 3.0)
+    of_fast = contender_values("fast", fast, reference, classes=["a", "b"] * 6)
+    assert of_fast["images_per_second"] == round(12 / 1.75, 2)
+    assert (of_fast["ratio"], of_fast["ratio_low"], of_fast["ratio_high"]) == (round(4 / 1.75, 4), 2.0, 4.0)
+    turned.vectors[1] = -turned.vectors[1]
+    of_turned = contender_values("turned", turned, reference, classes=None)
+    assert of_turned["cosine"] == -1 and of_turned["probe_accuracy"] is None
 
 
 class Fake:
@@ -154,35 +157,35 @@ class Fake:
 def test_contenders_take_turns_at_each_block_in_a_rotating_order():
     asked = []
     blocks = np.array_split(np.arange(10), 3)
-    measured = embedding._take_turns({name: Fake(name, asked) for name in "abc"}, blocks, Notes())
+    runs = embedding.take_turns({name: Fake(name, asked) for name in "abc"}, blocks, Notes())
     warm_up, turns, watched = asked[:3], asked[3:-3], asked[-3:]
     assert warm_up == [(name, list(range(10))) for name in "abc"]
     assert turns == [(name, block.tolist()) for block, names in zip(blocks, ("abc", "bca", "cab")) for name in names]
     assert watched == [(name, blocks[0].tolist()) for name in "abc"]
-    for run in measured.values():
+    for run in runs.values():
         assert run.seconds == [4, 3, 3] and np.concatenate(run.vectors)[:, 0].tolist() == list(range(10))
+        assert run.peak > 0
 
 
 @pytest.mark.parametrize("classes", [["a"] * 12, ["a"] * 8 + ["b"] * 4])
 def test_too_few_photos_of_a_class_give_no_probe(classes):
-    assert figures.probe_accuracy(np.random.default_rng(0).normal(size=(12, 4)), classes) is None
+    assert values.probe_accuracy(np.random.default_rng(0).normal(size=(12, 4)), classes) is None
 
 
 def test_the_probe_tells_classes_that_differ():
     vectors = np.random.default_rng(0).normal(size=(40, 8)) + 9 * (np.arange(40) % 2)[:, None]
-    assert figures.probe_accuracy(vectors, ["ab"[i % 2] for i in range(40)]) == 100
+    assert values.probe_accuracy(vectors, ["ab"[i % 2] for i in range(40)]) == 100
 
 
 def test_few_photos_are_spread_over_the_classes_and_lie_in_the_bank(tmp_path, folder):
     (folder / "shoes/broken.jpg").unlink()
     for number in range(30):
         (folder / CLASSES[0] / f"more{number}.jpg").write_bytes(jpeg(100 + number))
-    few = photos.gather(folder, 10, tmp_path / "few.h5", Notes())
-    assert sorted(few.classes) == [CLASSES[0]] * 5 + [CLASSES[1]] * 5
-    assert few.paths == photos.gather(folder, 10, tmp_path / "few.h5", Notes()).paths
-    every = photos.gather(folder, None, tmp_path / "all.h5", Notes())
-    bank = Images(tmp_path / "all.h5")
-    assert len(every.paths) == 55 and len(bank) == 54
+    few, again = (photos.gather(folder, 10, tmp_path / "few.h5", console=Notes()) for _ in range(2))
+    assert sorted(few.classes) == [CLASSES[0]] * 5 + [CLASSES[1]] * 5 and few.paths == again.paths
+    every = photos.gather(folder, None, tmp_path / "all.h5", console=Notes())
+    bank = Images(every.bank)
+    assert len(every) == 55 and len(bank) == 54
     assert all(bank.read(row) == path.read_bytes() for row, path in zip(every.rows, every.paths))
     assert every.classes != sorted(every.classes)
 
@@ -190,68 +193,66 @@ def test_few_photos_are_spread_over_the_classes_and_lie_in_the_bank(tmp_path, fo
 def test_no_photos_are_one_line(tmp_path):
     (tmp_path / "notes.txt").write_text("no photo")
     with pytest.raises(StageError, match="holds no photos"):
-        photos.gather(tmp_path, None, tmp_path / "images.h5", Notes())
+        photos.gather(tmp_path, None, tmp_path / "images.h5", console=Notes())
     (tmp_path / "a.jpg").write_text("no photo either")
     with pytest.raises(StageError, match="not one photo can be decoded"):
-        photos.gather(tmp_path, None, tmp_path / "images.h5", Notes())
+        photos.gather(tmp_path, None, tmp_path / "images.h5", console=Notes())
 
 
-def test_a_child_s_memory_counts():
-    pytest.importorskip("psutil")
-    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'x = b\"x\" * 300_000_000; input()'])"
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as process:
-        with memory.watch(process.pid) as peak:
-            time.sleep(1.5)
-        process.stdin.close()
-    assert 300e6 < peak.size < 400e6
+def test_the_memory_of_a_child_s_child_counts():
+    """It holds its memory until it is told that it was seen."""
+    held = "x = b'x' * 200_000_000; print('held', flush=True); input()"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {held!r}])"
+    words = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code], **words) as process:
+        assert process.stdout.readline() == "held\n"
+        assert 200e6 < memory.family_size(psutil.Process(process.pid)) < 300e6
 
 
-def _children_of(process):
-    psutil = pytest.importorskip("psutil")
-    while not (children := psutil.Process(process.pid).children()):
-        time.sleep(0.02)
-    return children
+def test_a_peak_is_the_most_of_what_was_seen_whoever_ended_meanwhile(monkeypatch):
+    looks = iter([30, psutil.NoSuchProcess(1), 70, 50])
+    looked = []
+
+    def family_size(process):
+        looked.append(look := next(looks, 50))
+        if isinstance(look, Exception):
+            raise look
+        return look
+
+    monkeypatch.setattr(memory, "family_size", family_size)
+    monkeypatch.setattr(memory, "INTERVAL", 0.001)
+    with memory.watch(os.getpid()) as peak:
+        while len(looked) < 5:
+            time.sleep(0.001)
+    assert peak.size == 70
 
 
-def _ended(children):
-    import psutil
-
-    return not psutil.wait_procs(children, timeout=10)[1]
-
-
-def test_ctrl_c_ends_the_contenders_and_leaves_nothing(project, folder):
-    process = subprocess.Popen(
-        [*COMMAND, "--images", str(folder), "--backbone", "lite0"],
-        cwd=project,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder.parent)},
-    )
-    children = _children_of(process)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
-    assert process.returncode == 130 and "Traceback" not in errors
-    assert _ended(children) and not list(folder.parent.glob("visagg-bench-*"))
-
-
+# The program as it is, but that its contenders are never ready.
 BUSY = """
-import time
-from contextlib import ExitStack
-from pipeline.bench.child import Job, start
-
-class Slow:
-    def __reduce__(self):
-        return time.sleep, (120,)  # in whoever reads it
-
-with start(Job("reference", Slow(), *[None] * 6)):
-    pass
+import sys
+from pipeline import cli
+from pipeline.bench import embedding
+embedding.CONTENDERS = {"reference": "tests.support.contenders:Busy"}
+cli.main()
 """
 
 
-def test_a_busy_contender_ends_with_a_program_that_is_killed(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", BUSY], env={**os.environ, "PYTHONPATH": str(ROOT)})
-    children = _children_of(process)
-    time.sleep(1)
-    process.kill()
-    process.wait()
-    assert _ended(children)
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_busy_contender_ends_with_a_program_that_is_stopped_or_killed(project, folder, how):
+    """Ctrl-C leaves one line and no files."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", BUSY, "bench", "embed", "--images", str(folder), "--backbone", "lite0"],
+        cwd=project,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**ENVIRONMENT, "TMPDIR": str(folder.parent)},
+    )
+    while not list(folder.parent.glob("visagg-bench-*/begun")):
+        time.sleep(0.01)
+    children = psutil.Process(process.pid).children()
+    process.send_signal(how)
+    errors = process.communicate(timeout=300)[1].strip().splitlines()
+    assert len(children) == 1 and not psutil.wait_procs(children, timeout=300)[1]
+    if how == signal.SIGINT:
+        assert process.returncode == 130 and errors[-1].startswith("visagg: stopped; what is finished is kept")
+        assert not list(folder.parent.glob("visagg-bench-*"))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline import catalogue
-from tests.conftest import bank
+from tests.support.images import bank
 
 SIZES = [700, 3, 1200, 0, 40, 41, 5000, 2, 900, 900, 1, 333]
 

@@ -1,17 +1,22 @@
 """The demo source: the same seed gives the same shop, and the shop looks like one."""
 
 import io
+from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
 from PIL import Image
 
-from pipeline.sources.demo import ROOT, Demo
-from pipeline.sources.drawing.garments import KINDS, draw
+from pipeline.ingest.demo.garments import KINDS, depict, imagine
+from pipeline.ingest.demo.shop import ROOT, Demo
 
 
 def pixels(encoded):
     return np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"), dtype=np.float32)
+
+
+def draw(kind, rng):
+    return depict(imagine(kind, rng), rng)
 
 
 def kind_of(item):
@@ -53,6 +58,14 @@ def test_every_kind_can_be_drawn_and_varies():
         assert draw(kind, np.random.default_rng([1, 0])) == first
 
 
+def test_what_is_said_of_a_garment_is_what_is_drawn():
+    for kind in KINDS:
+        garment = imagine(kind, np.random.default_rng([2, 0]))
+        dark, light = (replace(garment, pattern="plain", colour=colour) for colour in ("black", "white"))
+        black, white = (pixels(depict(version, np.random.default_rng([2, 1]))) for version in (dark, light))
+        assert black.mean() < white.mean()
+
+
 def test_items_are_many_kinds_under_shared_categories():
     items = list(Demo().items())
     assert len({item.item_id for item in items}) == len(items) == 1200
@@ -81,7 +94,7 @@ def test_purchases_are_of_known_items_in_the_order_of_time():
         times = [purchase.time for purchase in history]
         assert len(history) >= 3 and times == sorted(set(times))
         assert len({purchase.item_id for purchase in history}) == len(history)
-        splits = [purchase.split for purchase in history]
+        splits = [purchase.source_split for purchase in history]
         assert splits == ["train"] * (len(history) - 2) + ["validation", "test"]
 
 
@@ -95,4 +108,4 @@ def test_a_few_users_buy_far_more_than_the_rest():
 def test_a_shop_may_be_tiny():
     purchases = list(Demo(items=2, users=5).purchases())
     assert len(purchases) == 10
-    assert {purchase.split for purchase in purchases} == {"validation", "test"}
+    assert {purchase.source_split for purchase in purchases} == {"validation", "test"}

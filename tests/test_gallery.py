@@ -3,19 +3,24 @@
 import base64
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
 
-from pipeline import catalogue, gallery, images
-from pipeline.errors import StageError, Unusable
-from tests.conftest import bank, jpeg
+from pipeline import catalogue, images
+from pipeline.core.errors import StageError, Unusable
+from pipeline.project import Project
+from pipeline.report import gallery
+from pipeline.settings import Settings
+from tests.support.images import bank, jpeg
+from tests.support.settings import make_settings
 
 PAIRS = [("b0", "average"), ("b0", "noisy_or"), ("b1", "average")]
 USERS = 20
-SCORES = {
+ANSWERS = {
     "set_id": pl.String,
     "seed": pl.Int64,
     "best": pl.List(pl.UInt16),
@@ -37,51 +42,64 @@ def plain(row: int) -> bytes:
     return out.getvalue()
 
 
+def settings(*heads: str) -> Settings:
+    """Settings that compare some heads on b0 and b1."""
+    declared = {name: {"model": "made for a test", "weights": "none"} for name in ("b0", "b1")}
+    return make_settings(
+        {
+            "backbones": declared,
+            "compare.backbones": ["b0", "b1"],
+            "compare.heads": [*heads],
+            "ablation.backbone": "b0",
+            "swap": {},
+        }
+    )
+
+
 @pytest.fixture
-def project(tmp_path):
-    """Ten images, the last unreadable; users of two images and labels; scores of two seeds, the first counts."""
-    folder = tmp_path / "catalogue"
-    folder.mkdir()
-    digest = bank(folder / "images.h5", [*map(plain, range(9)), b"no image"]).digest()
+def project(tmp_path) -> Project:
+    """Ten images, the last unreadable; users of two images and labels; results of two seeds, the first counts."""
+    project = Project(tmp_path)
+    digest = bank(project.images, [*map(plain, range(9)), b"no image"]).digest()
     items = [(f"item {9 - row}", row, None, f"title {row}" if row else None) for row in range(9, -1, -1)]
-    catalogue.write_table(folder / "items.parquet", pl.DataFrame(items, catalogue.ITEMS, orient="row"))
+    catalogue.write_table(project.catalogue / "items.parquet", pl.DataFrame(items, catalogue.ITEMS, orient="row"))
     sets = [(f"user {i:02d}", [i % 9, 9], [0, 1, 2], "test") for i in range(USERS)]
     sets += [("unlabelled", [0], [], "test"), ("learnt", [0], [0], "train")]
-    catalogue.write_table(tmp_path / "sets.parquet", pl.DataFrame(sets, catalogue.SETS, orient="row"))
-    catalogue.write_labels(tmp_path / "labels.json", ["hats", "shoes", "skirts", "totes"], digest)
-    for place, pair in enumerate(PAIRS):
-        write_scores(tmp_path, pair, [[0, 1, 2][: (i + place * (i == 3)) % 4] or [3] for i in range(USERS)])
-    return tmp_path
+    catalogue.write_table(project.sets, pl.DataFrame(sets, catalogue.SETS, orient="row"))
+    catalogue.write_labels(project.labels, ["hats", "shoes", "skirts", "totes"], digest)
+    for shift, pair in enumerate(PAIRS):
+        predicted = [[0, 1, 2][: (i + shift * (i == 3)) % 4] or [3] for i in range(USERS)]
+        write_answers(project.results(*pair) / "sets.parquet", predicted)
+    return project
 
 
-def write_scores(folder, pair, predicted, **changes):
-    """Scores of every user: the second seed predicts nothing right."""
+def write_answers(path: Path, predicted: list[list[int]]) -> None:
+    """A head's answer to every user: the second seed predicts nothing right."""
     rows = [
-        (f"user {i:02d}", seed, [2, 0, 1, 3], [0.9, 0.8, 0.7, 0.12345], [1.0], [i % 9], own if seed == 5 else [3])
+        (f"user {i:02d}", seed, [2, 0, 1, 3], [0.9, 0.8, 0.7, 0.12345], [1.0], [i % 9], of_user if seed == 5 else [3])
         for seed in (5, 1)
-        for i, own in enumerate(predicted)
+        for i, of_user in enumerate(predicted)
     ]
-    path = folder / "scores" / "/".join(pair) / "sets.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
-    pl.DataFrame(rows, SCORES, orient="row").with_columns(**changes).write_parquet(path)
+    pl.DataFrame(rows, ANSWERS, orient="row").write_parquet(path)
 
 
-def make(folder, pairs=PAIRS) -> dict:
-    scores = {pair: folder / "scores" / "/".join(pair) for pair in pairs}
-    gallery.make_gallery(
-        folder / "catalogue", folder / "sets.parquet", folder / "labels.json", scores, folder / "gallery.json"
-    )
-    return json.loads((folder / "gallery.json").read_text())
+def make(project: Project, *heads: str) -> dict:
+    gallery.make_gallery(project, settings(*heads or ("average", "noisy_or")))
+    return json.loads(project.gallery.read_text())
 
 
 def test_images_belong_to_their_users(project):
     made = make(project)
+    assert made["pairs"] == [list(pair) for pair in PAIRS]
+    assert made["missing"] == [["b1", "noisy_or"]]
     assert {len(user["images"]) for user in made["users"]} == {2}
     for user in made["users"]:
         row = int(user["set_id"].split()[1]) % 9
         assert user["images"] == [row, 9]
         entry = made["images"][str(row)]
-        assert entry["item_id"] == f"item {9 - row}" and entry["title"] == (f"title {row}" if row else "")
+        assert entry["item_id"] == f"item {9 - row}"
+        assert entry["title"] == (f"title {row}" if row else "")
         pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(entry["jpeg"]))))
         assert pixels.shape == (58, 96, 3)
         assert np.abs(pixels.astype(int) - colour(row)).max() <= 3
@@ -92,7 +110,8 @@ def test_answers_are_of_the_first_seed_and_weights_stand_with_their_images(proje
     user = next(user for user in make(project)["users"] if user["set_id"] == "user 03")
     assert [answer["predicted"] for answer in user["answers"]] == [[0, 1, 2], [3], [0]]
     assert [answer["f1"] for answer in user["answers"]] == [1.0, 0.0, 0.5]
-    assert user["f1"] == 0.5 and user["true"] == [0, 1, 2]
+    assert user["f1"] == 0.5
+    assert user["true"] == [0, 1, 2]
     assert user["answers"][0]["weights"] == [1.0, None]  # the unreadable image has none
     assert user["answers"][0]["best"] == [2, 0, 1, 3]
     assert user["answers"][0]["best_scores"] == [0.9, 0.8, 0.7, 0.123]
@@ -104,18 +123,19 @@ def test_good_and_bad_cases_are_shown_and_a_disputed_one(project):
     assert len(users) == len(made["users"]) == gallery.SPREAD + gallery.DISPUTED
     assert not {"unlabelled", "learnt"} & set(users)
     spread = made["users"][: gallery.SPREAD]
-    figures = [user["f1"] for user in spread]
-    assert figures == sorted(figures) and figures[0] == 0 and figures[-1] == 1
+    values = [user["f1"] for user in spread]
+    assert values == sorted(values)
+    assert (values[0], values[-1]) == (0, 1)
     assert (spread[0]["why"], spread[-1]["why"]) == ("worst answered", "best answered")
     assert "user 03" in users  # the only one about whom the heads differ
 
 
-def test_users_are_chosen_by_figures_then_by_name():
+def test_users_are_chosen_by_f1_then_by_name():
     f1 = np.tile(np.arange(12) / 11, (2, 1))
     f1[:, 9] = (10 / 11, 8 / 11)  # as good as before, but disputed
     names = [f"u{i:02d}" for i in range(12)]
     chosen = gallery.choose(names, f1)
-    assert [name for name, _ in chosen] == "u00 u02 u03 u05 u06 u08 u09 u11 u01 u04 u07 u10".split()
+    assert [int(name[1:]) for name, _ in chosen] == [0, 2, 3, 5, 6, 8, 9, 11, 1, 4, 7, 10]
     assert [why for _, why in chosen][:3] == [
         "worst answered",
         *[f"better answered than {n} % of users" for n in (17, 25)],
@@ -132,22 +152,22 @@ def test_users_are_chosen_by_figures_then_by_name():
 
 def test_made_twice_it_is_the_same_bytes(project):
     make(project)
-    first = (project / "gallery.json").read_bytes()
+    first = project.gallery.read_bytes()
     make(project)
-    assert (project / "gallery.json").read_bytes() == first
+    assert project.gallery.read_bytes() == first
 
 
-def test_a_pair_without_scores_is_named_and_none_at_all_is_an_error(project):
-    assert make(project, [*PAIRS, ("b1", "gone")])["missing"] == [["b1", "gone"]]
+def test_a_pair_without_results_is_named_and_none_at_all_is_an_error(project):
+    assert make(project, "average", "average_fc")["missing"] == [["b0", "average_fc"], ["b1", "average_fc"]]
     with pytest.raises(StageError, match="run visagg evaluate, or dvc repro"):
-        make(project, [("b1", "gone")])
+        make(project, "average_fc")
 
 
-def test_scores_of_something_else_are_refused(project):
-    path = project / "scores/b0/average/sets.parquet"
+def test_results_of_something_else_are_refused(project):
+    path = project.results("b0", "average") / "sets.parquet"
     frame = pl.read_parquet(path)
-    for other in ("nobody", "learnt"):
-        frame.with_columns(pl.col("set_id").replace("user 00", other)).write_parquet(path)
+    for user in ("nobody", "learnt"):
+        frame.with_columns(pl.col("set_id").replace("user 00", user)).write_parquet(path)
         with pytest.raises(StageError, match="of other sets: run visagg evaluate b0 average"):
             make(project)
     frame.with_columns(pl.col("set_id").replace("user 00", "unlabelled")).write_parquet(path)
@@ -156,7 +176,7 @@ def test_scores_of_something_else_are_refused(project):
     with pytest.raises(StageError, match="average is damaged: delete it"):
         make(project)
     frame.write_parquet(path)
-    catalogue.write_labels(project / "labels.json", ["hats"], "another digest")
+    catalogue.write_labels(project.labels, ["hats"], "another digest")
     with pytest.raises(StageError, match="run visagg sets"):
         make(project)
 

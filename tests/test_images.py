@@ -5,24 +5,25 @@ import struct
 import subprocess
 import sys
 import zlib
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 from pipeline import images
-from pipeline.errors import Unusable
-from pipeline.images import Crop, crop_of, decode, prepare, resize_crop
+from pipeline.core.errors import Unusable
+from pipeline.images import Crop, decode, prepare, resize_crop
 
 UPRIGHT = {  # how a stored array becomes the array that its EXIF orientation asks for
-    1: lambda a: a,
+    1: np.asarray,
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
     4: lambda a: a[::-1],
     5: lambda a: a.transpose(1, 0, 2),
     6: lambda a: np.rot90(a, -1),
     7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
-    8: lambda a: np.rot90(a),
+    8: np.rot90,
 }
 
 
@@ -49,10 +50,10 @@ def refusal(data):
     return caught.value.reason
 
 
-def apart(found, expected):
+def apart(actual, expected):
     """The largest and the mean difference of two arrays of the same shape."""
-    assert found.shape == expected.shape and found.dtype == np.uint8
-    difference = np.abs(found.astype(int) - expected)
+    assert actual.shape == expected.shape and actual.dtype == np.uint8
+    difference = np.abs(actual.astype(int) - expected)
     return difference.max(), difference.mean()
 
 
@@ -66,7 +67,7 @@ def test_a_truncated_image_is_refused_as_damaged(kind, share):
 
 
 @pytest.mark.parametrize(
-    "data, reason",
+    ("data", "reason"),
     [
         (b"", "empty image"),
         (b"<!DOCTYPE html><html><body>404 Not Found</body></html>", "not an image"),
@@ -88,11 +89,11 @@ def test_jpegs_with_zeros_in_their_scan_are_refused_not_half_grey(mode, least):
     for place in np.linspace(scan, len(data) - 600, 20).astype(int):
         damaged = data[:place] + bytes(512) + data[place + 512 :]
         np.asarray(Image.open(io.BytesIO(damaged)).convert("RGB"))  # Pillow by itself notices nothing
-        try:
+        with suppress(Unusable):
             decode(damaged)
-        except Unusable as error:
-            assert error.reason.startswith("damaged image: ")
-            refused += 1
+            continue
+        assert refusal(damaged).startswith("damaged image: ")
+        refused += 1
     assert refused >= least
 
 
@@ -110,26 +111,26 @@ def test_no_damage_ends_in_another_error(kind):
     for size in [20, 60, 200, *[len(data)] * 30]:
         damaged = data.copy()
         damaged[rng.integers(2, min(size, len(data)), 3)] = rng.integers(0, 256, 3)
-        try:
+        with suppress(Unusable):
             pixels = decode(damaged.tobytes())
-        except Unusable as error:
-            assert error.reason and "\n" not in error.reason
-        else:
             assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
+            continue
+        reason = refusal(damaged.tobytes())
+        assert reason and "\n" not in reason
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP", "WEBP"])
 def test_lossless_formats_give_the_very_pixels(kind):
     pixels = photo(37, 53)
-    found = decode(encode(pixels, kind, **({"lossless": True} if kind == "WEBP" else {})))
-    assert apart(found, pixels)[0] == 0 and found.flags.c_contiguous and found.flags.writeable
+    seen = decode(encode(pixels, kind, **({"lossless": True} if kind == "WEBP" else {})))
+    assert apart(seen, pixels)[0] == 0 and seen.flags.c_contiguous and seen.flags.writeable
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 def test_jpegs_of_each_colour_model_look_as_they_were_made(mode):
     picture = Image.fromarray(photo(90, 70)).convert(mode)
-    found = decode(encode(picture, "JPEG", quality=95, subsampling=0))
-    largest, mean = apart(found, np.asarray(picture.convert("RGB")))
+    seen = decode(encode(picture, "JPEG", quality=95, subsampling=0))
+    largest, mean = apart(seen, np.asarray(picture.convert("RGB")))
     assert largest <= 40 and mean <= 4
 
 
@@ -151,32 +152,32 @@ def test_transparent_comes_out_white_and_half_transparent_half_white():
 def test_a_transparent_palette_entry_comes_out_white(kind):
     picture = Image.fromarray(np.array([[0, 1], [2, 0]], np.uint8), "P")
     picture.putpalette([0, 0, 0, 250, 10, 20, 30, 240, 40])
-    found = decode(encode(picture, kind, transparency=0))
-    assert found.tolist() == [[[255] * 3, [250, 10, 20]], [[30, 240, 40], [255] * 3]]
+    seen = decode(encode(picture, kind, transparency=0))
+    assert seen.tolist() == [[[255] * 3, [250, 10, 20]], [[30, 240, 40], [255] * 3]]
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
 def test_of_an_animation_the_first_frame_is_seen(kind):
     red, blue = (Image.new("RGB", (8, 6), colour) for colour in ((255, 0, 0), (0, 0, 255)))
     options = {"lossless": True} if kind == "WEBP" else {}
-    found = decode(encode(red, kind, save_all=True, append_images=[blue, red], **options))
-    assert apart(found, np.full((6, 8, 3), (255, 0, 0)))[0] <= 1
+    seen = decode(encode(red, kind, save_all=True, append_images=[blue, red], **options))
+    assert apart(seen, np.full((6, 8, 3), (255, 0, 0)))[0] <= 1
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind, mode", [("JPEG", "RGB"), ("JPEG", "L"), ("JPEG", "CMYK"), ("PNG", "RGB")])
+@pytest.mark.parametrize(("kind", "mode"), [("JPEG", "RGB"), ("JPEG", "L"), ("JPEG", "CMYK"), ("PNG", "RGB")])
 def test_every_exif_orientation_is_turned_upright(kind, mode, orientation):
     picture, exif = Image.fromarray(photo(50, 34)).convert(mode), Image.Exif()
     exif[0x0112] = orientation
     options = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
     data, pixels = encode(picture, kind, exif=exif, **options), np.asarray(picture.convert("RGB"))
-    found = decode(data)
+    seen = decode(data)
     reference = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
-    assert apart(found, reference)[0] <= 2
-    assert apart(found, UPRIGHT[orientation](pixels))[1] <= (3 if kind == "JPEG" else 0)
+    assert apart(seen, reference)[0] <= 2
+    assert apart(seen, UPRIGHT[orientation](pixels))[1] <= (3 if kind == "JPEG" else 0)
 
 
-@pytest.mark.parametrize("width, height", [(1, 1), (1, 5000), (5000, 1)])
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 5000), (5000, 1)])
 def test_extreme_shapes_are_decoded_and_cropped(width, height):
     pixels = photo(width, height)
     assert apart(decode(encode(pixels, "PNG")), pixels)[0] == 0
@@ -206,7 +207,7 @@ def test_the_limit_itself_is_allowed(monkeypatch):
 CROPS = [Crop(224, 256, "bicubic"), Crop(240, 274, "bicubic"), Crop(224, 224, "bilinear"), Crop(260, 297, "bilinear")]
 SIZES = [(401, 533), (900, 701), (300, 300), (257, 311), (400, 405), (533, 1000), (1200, 301)]
 TINY = [(100, 90), (30, 47), (8, 8), (3, 5), (1, 1), (20, 80)]  # upscaled
-LONG = [(40, 900), (900, 40), (20, 81), (81, 20), (2057, 513), (1, 700)]  # cut out before they are resized
+LONG = [(40, 900), (900, 40), (20, 81), (81, 20), (2057, 513), (1, 200)]  # cut out before they are resized
 
 
 def reference_crop(pixels, crop):
@@ -222,7 +223,7 @@ def reference_crop(pixels, crop):
 
 
 @pytest.mark.parametrize("crop", CROPS)
-@pytest.mark.parametrize("width, height", [*SIZES, *TINY])
+@pytest.mark.parametrize(("width", "height"), [*SIZES, *TINY])
 def test_a_crop_is_that_of_the_published_transform(crop, width, height):
     pixels = photo(width, height)
     largest, mean = apart(resize_crop(pixels, crop), reference_crop(pixels, crop))
@@ -238,14 +239,14 @@ def test_of_a_tall_image_that_shrinks_pillow_itself_would_take_the_rows_first(cr
 
 
 @pytest.mark.parametrize("crop", CROPS)
-@pytest.mark.parametrize("width, height", LONG)
+@pytest.mark.parametrize(("width", "height"), LONG)
 def test_a_very_long_image_s_crop_is_that_of_the_published_transform_too(crop, width, height):
     pixels = photo(width, height)
     largest, mean = apart(resize_crop(pixels, crop), reference_crop(pixels, crop))
     assert largest <= 1 and mean <= 0.05
 
 
-@pytest.mark.parametrize("width, height", [(10, 200_000), (200_000, 10)])
+@pytest.mark.parametrize(("width", "height"), [(10, 200_000), (200_000, 10)])
 def test_a_very_long_image_is_not_resized_as_a_whole(width, height):
     """Scaled as a whole it would take 4 GB; in a process of its own, since Pillow's memory shows in no other count."""
     code = f"""
@@ -276,14 +277,8 @@ def test_prepare_decodes_once_and_takes_every_crop(monkeypatch):
     pixels, crops = photo(130, 97), [Crop(64, 73, "bicubic"), Crop(32, 32, "bilinear")]
     data, decoded = encode(pixels, "PNG"), []
     monkeypatch.setattr(images, "decode", lambda data: decoded.append(data) or decode(data))
-    found = prepare(data, crops)
+    squares = prepare(data, crops)
     assert len(decoded) == 1
-    assert all((one == resize_crop(pixels, crop)).all() for one, crop in zip(found, crops, strict=True))
+    assert all((square == resize_crop(pixels, crop)).all() for square, crop in zip(squares, crops, strict=True))
     with pytest.raises(Unusable, match="not an image"):
         prepare(b"nothing", crops)
-
-
-def test_a_crop_in_timms_terms():
-    assert crop_of(224, 0.875, "bicubic") == Crop(224, 256, "bicubic")
-    assert crop_of(260, 0.875, "bilinear") == Crop(260, 297, "bilinear")  # 297.14, floored
-    assert crop_of(240, 0.9, "bicubic").resize == 266  # 266.67, floored too

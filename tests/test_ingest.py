@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import catalogue, ingest, provenance
+from pipeline import catalogue, images
 from pipeline.catalogue import Images, read_table
-from pipeline.errors import SourceError, Unusable
-from pipeline.ingest import UNLABELLED, UNPICTURED
-from pipeline.sources.raw import RawItem, RawPurchase, Reject
+from pipeline.core import provenance
+from pipeline.core.errors import SourceError, Unusable
+from pipeline.ingest.raw import RawItem, RawPurchase, Reject
+from pipeline.ingest.stage import UNLABELLED, UNPICTURED, WINDOW, build_catalogue
 
 PATHS = [["Clothing", "Women"], ["Sale"]]
 FILES = ["images.h5", "items.parquet", "purchases.parquet", "rejects.parquet"]
 
 
-class Shop:
+class MadeUp:
     """A source of what it is given."""
 
     def __init__(self, items, purchases):
@@ -43,13 +44,13 @@ def item(name, image=None, categories=PATHS, title=""):
     return RawItem(name, categories, title, None if image is None else read)
 
 
-def bought(name, user="u", time=0, split=None):
-    return RawPurchase(user, name, time, split)
+def bought(name, user="u", time=0, source_split=None):
+    return RawPurchase(user, name, time, source_split)
 
 
 def build(folder, items, purchases, threads=3):
     """The catalogue of a source: items by name, purchases, images, rejects as tuples."""
-    ingest.ingest(Shop(items, purchases), "the shop", folder, threads)
+    build_catalogue(MadeUp(items, purchases), "the shop", folder, threads=threads)
     tables = {path.stem: read_table(path) for path in folder.glob("*.parquet")}
     rows = {row["item_id"]: row for row in tables["items"].to_dicts()}
     return rows, tables["purchases"].rows(), Images(folder / "images.h5"), tables["rejects"].rows()
@@ -159,7 +160,7 @@ def test_purchases_of_one_moment_keep_the_sources_order(tmp_path):
 
 @pytest.mark.parametrize("older", [False, True])
 @pytest.mark.parametrize(
-    "items, purchases, told",
+    ("items", "purchases", "said"),
     [
         ([item("a", b"<html>"), item("b")], [bought("a")], "no item has a usable image (2 rejects: image: not an"),
         (GOOD[0], [bought("x")], "no purchase is left (1 rejects: purchase: unknown item)"),
@@ -167,7 +168,7 @@ def test_purchases_of_one_moment_keep_the_sources_order(tmp_path):
     ],
     ids=["no image", "no purchase", "nothing"],
 )
-def test_a_source_of_no_use_leaves_no_folder_and_an_older_one_alone(tmp_path, items, purchases, told, older):
+def test_a_source_of_no_use_leaves_no_folder_and_an_older_one_alone(tmp_path, items, purchases, said, older):
     folder = tmp_path / "data" / "catalogue"
     before = None
     if older:
@@ -175,7 +176,7 @@ def test_a_source_of_no_use_leaves_no_folder_and_an_older_one_alone(tmp_path, it
         before = contents(folder)
     with pytest.raises(SourceError) as caught:
         build(folder, items, purchases)
-    assert str(caught.value).startswith(f"the shop: {told}")
+    assert str(caught.value).startswith(f"the shop: {said}")
     assert [*folder.parent.iterdir()] == ([folder] if older else [])
     assert not older or contents(folder) == before
 
@@ -198,7 +199,7 @@ def test_a_new_catalogue_replaces_the_older_one_whole(tmp_path):
 
 def test_many_items_keep_their_pictures_whoever_is_done_first(tmp_path):
     """More than a window of them, large and small mixed, some broken, some shared, named against their order."""
-    count = 2 * ingest.WINDOW + 37
+    count = 2 * WINDOW + 37
     sides = [60 if number % 7 == 0 else 3 for number in range(count)]
     shown = {f"{count - n:04d}": picture(n % 150, sides[n % 150]) for n in range(count) if n % 11}
     items = [item(name := f"{count - n:04d}", shown.get(name, b"broken")) for n in range(count)]
@@ -209,6 +210,14 @@ def test_many_items_keep_their_pictures_whoever_is_done_first(tmp_path):
     assert len(images) == len(set(shown.values()))
     first_seen = list(dict.fromkeys(shown.values()))
     assert [images.read(row) for row in range(len(images))] == first_seen
+
+
+def test_a_picture_that_is_there_already_is_not_decoded_again(tmp_path, monkeypatch):
+    decoded = []
+    monkeypatch.setattr(images, "decode", decoded.append)
+    items = [item(f"{n}", picture(1)) for n in range(3 * WINDOW)]
+    build(tmp_path / "c", items, [bought("0")])
+    assert 1 <= len(decoded) <= WINDOW
 
 
 def test_the_same_source_gives_the_same_bytes_on_any_number_of_threads(tmp_path):

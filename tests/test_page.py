@@ -3,13 +3,17 @@
 import base64
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 
-from pipeline.report import figures, page
-from pipeline.report.tables import Table
-from tests.conftest import jpeg
-from tests.synthetic import make_results
+from pipeline.project import Project
+from pipeline.report import page
+from pipeline.report.contents import PLOTS
+from pipeline.report.plots.plot import Picture, draw
+from pipeline.report.table import Measured, Table
+from tests.support.images import jpeg
+from tests.support.results import make_results
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
@@ -19,14 +23,14 @@ TABLES = [
     Table(
         "headline",
         "How well each head does",
-        ["backbone", "head", "micro AP", *[f"figure {i}" for i in range(12)]],
+        ["backbone", "head", "micro AP", *[f"metric {i}" for i in range(12)]],
         [
-            ["b0", "nine", (0.9, 0.85, 0.95), *[0.1] * 12],
+            ["b0", "nine", Measured(0.9, 0.85, 0.95), *[0.1] * 12],
             ["b0", "gone", "missing", *["missing"] * 12],
-            ["b1", "ten", (0.1, 0.05, 0.15), *[0.2] * 12],
-            ["b1", "two", (0.25, 0.2, 0.3), *[0.3] * 12],
+            ["b1", "ten", Measured(0.1, 0.05, 0.15), *[0.2] * 12],
+            ["b1", "two", Measured(0.25, 0.2, 0.3), *[0.3] * 12],
         ],
-        "A definition\nthat goes on.\nA second paragraph.",
+        "A definition:\nit goes on.\nA second paragraph with `visagg --help` in it.",
     ),
     Table(
         "data",
@@ -49,7 +53,7 @@ GALLERY = {
     },
     "users": [
         {
-            "set_id": f"user {place}",
+            "set_id": f"user {index}",
             "why": "worst answered",
             "f1": 0.5,
             "images": list(range(9)),
@@ -66,28 +70,36 @@ GALLERY = {
                 {"f1": 0.25, "weights": [1.0, *[0.0] * 7, None], "predicted": [3], "best": [3], "best_scores": [0.6]},
             ],
         }
-        for place in range(2)
+        for index in range(2)
     ],
 }
+MISSING = [("b1", "average")]
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def pictures(tmp_path_factory) -> list[Picture]:
+    """Plots of simulated results."""
+    results = make_results(2, labels=2, simulated=True, missing=MISSING)
+    return draw(PLOTS, results, tmp_path_factory.mktemp("plots"))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory, pictures):
     """The page of simulated results."""
-    folder = tmp_path_factory.mktemp("page")
-    results = make_results(2, simulated=True, missing=[("b1", "average")])
-    page.write(results, TABLES, figures.draw(results, folder), GALLERY, folder / "index.html")
-    return folder / "index.html"
+    path = tmp_path_factory.mktemp("page") / "index.html"
+    results = make_results(2, labels=2, simulated=True, missing=MISSING)
+    page.write(path, results, TABLES, pictures=pictures, gallery=GALLERY)
+    return path
 
 
 @pytest.fixture(scope="module")
 def browser():
     """A headless Chromium or Chrome of this machine."""
-    if not (found := next(filter(None, map(shutil.which, BROWSERS)), None)):
+    if not (program := next(filter(None, map(shutil.which, BROWSERS)), None)):
         pytest.skip("no Chromium or Chrome here: the page was not opened")
     api = pytest.importorskip("playwright.sync_api")
     with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found)
+        browser = playwright.chromium.launch(executable_path=program)
         yield browser
         browser.close()
 
@@ -108,9 +120,9 @@ def desk(browser, written):
     assert opened.faults == []  # after all that the tests below did
 
 
-def column(opened, table: str, place: int) -> list[str]:
-    """A column's cells, from the top."""
-    return opened.locator(f"#{table} tbody td:nth-child({place})").all_inner_texts()
+def column(opened, table: str, number: int) -> list[str]:
+    """A column's cells, from the top; columns count from 1."""
+    return opened.locator(f"#{table} tbody td:nth-child({number})").all_inner_texts()
 
 
 def head(opened, table: str, name: str):
@@ -119,7 +131,7 @@ def head(opened, table: str, name: str):
 
 def test_it_opens_without_errors_and_without_network(desk):
     assert desk.faults == []
-    assert desk.title() == "visagg: interests from product photos, demo"
+    assert desk.title() == "visagg: interests from product photos, demo, simulated"
     assert (
         desk.evaluate("performance.getEntriesByType('resource').filter(e => !e.name.startsWith('data:')).length") == 0
     )
@@ -149,30 +161,32 @@ def test_text_sorts_by_the_keyboard_too_and_one_column_at_a_time(desk):
     desk.keyboard.press("Space")
     assert column(desk, "headline", 2) == ["two", "ten", "nine", "gone"]
     sorted_by = desk.locator("#headline th[aria-sort]")
-    assert sorted_by.count() == 1 and sorted_by.get_attribute("aria-sort") == "descending"
+    assert sorted_by.count() == 1
+    assert sorted_by.get_attribute("aria-sort") == "descending"
 
 
 def test_images_show(desk):
     sizes = desk.eval_on_selector_all("#gallery img", "images => images.map(i => [i.naturalWidth, i.clientWidth])")
-    assert len(sizes) == 16 and all(natural == 96 and shown > 50 for natural, shown in sizes)
+    assert len(sizes) == 16
+    assert all(natural == 96 and shown > 50 for natural, shown in sizes)
     assert desk.locator(".unusable").all_inner_texts() == ["empty image"] * 2
 
 
 def test_the_gallery_begins_with_the_best_and_the_published_best(desk):
-    shown = desk.eval_on_selector_all("select", "own => own.map(s => s.selectedOptions[0].textContent)")
+    shown = desk.eval_on_selector_all("select", "selects => selects.map(s => s.selectedOptions[0].textContent)")
     assert shown == ["b0 · average_cg", "b0 · average"]
 
 
 def test_answers_are_marked_in_words_and_follow_the_chosen_head(desk):
     user = desk.locator(".user").first
-    one, other = user.locator(".answers ul").all()
-    marks = one.locator("li").evaluate_all("items => items.map(i => [i.className, i.textContent])")
+    left, right = user.locator(".answers ul").all()
+    marks = left.locator("li").evaluate_all("items => items.map(i => [i.className, i.textContent])")
     assert marks == [
         ["wrong", "wrong: shoes0.90"],
         ["right", "right: hats0.80"],
         ["missed", f"missed: {HOSTILE}0.25"],
     ]
-    assert other.locator("li.missed").count() == 2
+    assert right.locator("li.missed").count() == 2
     assert user.locator(".weights").first.inner_text().split() == ["A", "0.30", "B", "0.50"]
     assert user.locator(".weights").last.inner_text().split() == ["A", "unused", "B", "unused"]
     tracks = user.locator(".weights > .a").evaluate_all(
@@ -185,31 +199,32 @@ def test_answers_are_marked_in_words_and_follow_the_chosen_head(desk):
     assert "F1 0.25" in user.locator(".answers h4").last.inner_text()
 
 
-def test_figures_are_drawn_in_the_colours_of_the_page(desk):
-    assert desk.locator("#figures svg[role=img]").count() == len(figures.TITLES)
-    ids = desk.eval_on_selector_all("[id]", "own => own.map(e => e.id)")
+def test_plots_are_drawn_in_the_colours_of_the_page(desk):
+    assert desk.locator("#plots svg[role=img]").count() == len(PLOTS)
+    ids = desk.eval_on_selector_all("[id]", "elements => elements.map(e => e.id)")
     assert len(ids) == len(set(ids))
     for scheme, ink in (("dark", "rgb(233, 229, 220)"), ("light", "rgb(28, 27, 25)")):
         desk.emulate_media(color_scheme=scheme)
-        fills = desk.eval_on_selector_all("#figures svg text", "own => own.map(t => getComputedStyle(t).fill)")
+        fills = desk.eval_on_selector_all("#plots svg text", "texts => texts.map(t => getComputedStyle(t).fill)")
         assert set(fills) == {ink}
-    lost = "own => own.filter(u => !document.querySelector(u.getAttribute('xlink:href'))).length"
-    assert desk.eval_on_selector_all("#figures use", lost) == 0
+    lost = "uses => uses.filter(u => !document.querySelector(u.getAttribute('xlink:href'))).length"
+    assert desk.eval_on_selector_all("#plots use", lost) == 0
 
 
 def test_a_phone_has_no_sideways_scrolling_but_in_the_boxes(browser, written):
     phone = browser.new_page(viewport=PHONE)
     phone.goto(written.as_uri())
     assert phone.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
-    wide = phone.eval_on_selector_all(".scroll", "own => own.filter(e => e.scrollWidth > e.clientWidth).length")
-    assert wide >= 1 + len(figures.TITLES)  # the headline, the figures
+    wide = phone.eval_on_selector_all(".scroll", "boxes => boxes.filter(e => e.scrollWidth > e.clientWidth).length")
+    assert wide >= 1 + len(PLOTS)  # the headline, the plots
     phone.close()
 
 
 def test_without_scripts_everything_but_the_answers_is_there(browser, written):
     opened = browser.new_page(java_script_enabled=False)
     opened.goto(written.as_uri())
-    assert opened.get_by_text("need JavaScript").is_visible() and not opened.locator(".choice").is_visible()
+    assert opened.get_by_text("need JavaScript").is_visible()
+    assert not opened.locator(".choice").is_visible()
     assert opened.locator(".true").first.inner_text() == f"True interests hats, {HOSTILE}"
     assert "0.900 [0.850, 0.950]" in opened.locator("#headline").inner_text()
     opened.close()
@@ -217,10 +232,12 @@ def test_without_scripts_everything_but_the_answers_is_there(browser, written):
 
 def test_what_stands_in_it(written):
     text = written.read_text(encoding="utf-8")
-    assert "Simulated data." in text and "b1 average. Declared, but without figures" in text
+    assert "Source: demo. <strong>Simulated</strong>: images drawn by a program" in text
+    assert "b1 average. Compared, but without results" in text
     glance = text[text.index('class="glance"') : text.index("<nav")]
-    assert "items are shared: 98 % of the test sets" in glance, "the best figure stands beside what it may be due to"
-    assert "<p>A definition\nthat goes on.</p>" in text and "<p>A second paragraph.</p>" in text
+    assert "items are shared: 98 % of the test sets" in glance, "the best value stands beside what it may be due to"
+    assert "<p>A definition:\nit goes on.</p>" in text
+    assert "<p>A second paragraph with <code>visagg --help</code> in it.</p>" in text
     assert "Without scores: b1 gone." in text
     assert HOSTILE not in text
     assert re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', text) == []
@@ -229,21 +246,36 @@ def test_what_stands_in_it(written):
 
 def test_real_data_without_a_gallery(tmp_path):
     results = make_results(1, ("b0",))
-    page.write(results, [], {}, None, tmp_path / "index.html")
-    text = (tmp_path / "index.html").read_text(encoding="utf-8")
-    assert "imulated" not in text and "run <code>visagg gallery</code>" in text
+    results = replace(results, data={**results.data, "source": "<b>table</b>"})
+    page.write(Project(tmp_path).page, results, [], pictures=[], gallery=None)
+    text = Project(tmp_path).page.read_text(encoding="utf-8")
+    assert "imulated" not in text
+    assert "run <code>visagg gallery</code>" in text
+    assert '<p class="small">Source: &lt;b&gt;table&lt;/b&gt;.</p>' in text
+    assert "<b>table" not in text
 
 
-def test_made_twice_it_is_the_same_bytes(written, tmp_path):
-    results = make_results(2, simulated=True, missing=[("b1", "average")])
-    page.write(results, TABLES, figures.draw(results, tmp_path), GALLERY, tmp_path / "index.html")
+def test_at_a_glance_there_is_the_best_head_and_the_best_published_of_each_backbone():
+    rows = page.glance(make_results(2, missing=MISSING))
+    assert [row["backbone"] for row in rows] == ["b0", "b1"]
+    best, reference = rows[0]["heads"]
+    assert (best["role"], best["name"]) == ("best on validation", "average_cg")
+    assert (reference["role"], reference["name"]) == ("best published head", "average")
+    assert float(best["value"].text) > float(reference["value"].text)
+    assert rows[1]["heads"][1]["value"] == page.PageCell("missing", missing=True)
+
+
+def test_made_twice_it_is_the_same_bytes(written, pictures, tmp_path):
+    results = make_results(2, labels=2, simulated=True, missing=MISSING)
+    page.write(tmp_path / "index.html", results, TABLES, pictures=pictures, gallery=GALLERY)
     assert (tmp_path / "index.html").read_bytes() == written.read_bytes()
 
 
 @pytest.mark.parametrize(
-    "content, text, interval, key, missing",
+    ("cell", "text", "interval", "key", "missing"),
     [
-        ((0.12345, 0.1, 0.2), "0.123", "[0.100, 0.200]", 0.12345, False),
+        (Measured(0.12345, 0.1, 0.2), "0.123", "[0.100, 0.200]", 0.12345, False),
+        (Measured(0.12345, 0.1, 0.2, "p+ a-"), "0.123", "[0.100, 0.200] p+ a-", 0.12345, False),
         (12345, "12,345", "", 12345, False),
         (0.25, "0.25", "", 0.25, False),
         ("+0.010", "+0.010", "", 0.01, False),
@@ -254,5 +286,5 @@ def test_made_twice_it_is_the_same_bytes(written, tmp_path):
         ("", "", "", None, True),
     ],
 )
-def test_a_cell_sorts_by_its_value(content, text, interval, key, missing):
-    assert page.cell(content) == page.Cell(text, interval, key, missing)
+def test_a_cell_sorts_by_its_value(cell, text, interval, key, missing):
+    assert page.page_cell(cell) == page.PageCell(text, interval, key, missing)

@@ -1,17 +1,27 @@
-"""Purchases to sets by the published protocol, worked out by hand on small shops; sets and vectors to batches."""
+"""Purchases to sets by the published protocol, worked out by hand on small shops."""
 
 import json
 
 import numpy as np
 import polars as pl
 import pytest
-import torch
 
-from pipeline import batches, catalogue, embeddings, provenance
-from pipeline.errors import StageError, StoreError
-from pipeline.heads import build_head
-from pipeline.params import SetSettings, SplitSettings
-from pipeline.sets import assign_splits, build_sets, frequent_labels, label_items, make_sets
+from pipeline import catalogue
+from pipeline.core import provenance
+from pipeline.core.errors import StageError
+from pipeline.project import Project
+from pipeline.sets import (
+    CatalogueTables,
+    Labels,
+    assign_splits,
+    build_sets,
+    frequent_labels,
+    label_items,
+    make_sets,
+    of_one_image,
+)
+from pipeline.settings import SetSettings, SplitSettings
+from tests.support.settings import make_settings
 
 PROTOCOL = {
     "task": "interests",
@@ -23,7 +33,6 @@ PROTOCOL = {
     "least_items": 1,
     "new_items": 0.0,
 }
-VECTORS, NOTHING = np.array([[n + 1, -n, n * n / 8] for n in range(7)], np.float32), [0, 0, 0]  # images', padding's
 CROWD = [f"~{number:02}" for number in range(60)]  # users enough to fill every split; each buys "plain" three times
 
 
@@ -46,15 +55,20 @@ def bought(purchases, crowd=CROWD):
     return pl.DataFrame(rows, schema=catalogue.PURCHASES, orient="row")
 
 
+def build(items, purchases, chosen, names=None):
+    """Sets of some frames, labelled with `names`, or with all that are frequent; and the names."""
+    of_items = label_items(items, chosen)
+    labels = Labels(names or frequent_labels(of_items, chosen), of_items)
+    nothing = pl.DataFrame(schema=catalogue.REJECTS)
+    return build_sets(CatalogueTables(items, purchases, nothing), labels, chosen), labels.names
+
+
 def made(items, purchases, **changes):
-    """{user: (images, labels)} of those who are not the crowd, and the counts."""
-    chosen, frame = settings(**changes), shop(items)
-    labels = label_items(frame, chosen)
-    names = frequent_labels(labels, chosen)
-    sets, counts = build_sets(frame, bought(purchases), labels, names, chosen)
-    rows = sets.select("set_id", "images", "labels").iter_rows()
-    own = {user: (images, [names[label] for label in labels]) for user, images, labels in rows if user[0] != "~"}
-    return own, counts
+    """{user: (images, labels)} of those who are not the crowd, and the counts of users."""
+    sets, names = build(shop(items), bought(purchases), settings(**changes))
+    rows = sets.frame.select("set_id", "images", "labels").iter_rows()
+    shown = {user: (images, [names[label] for label in labels]) for user, images, labels in rows if user[0] != "~"}
+    return shown, sets.users
 
 
 def labels_of(items, **changes):
@@ -94,15 +108,15 @@ def test_no_label_left_is_refused_with_what_to_change(changes, said):
 def test_a_set_is_the_first_images_by_time_and_its_labels_are_theirs_alone():
     items = {f"i{n}": (n, [f"l{n}"]) for n in range(6)} | {"blind": (None, ["unseen"]), "other": (50, ["elsewhere"])}
     purchases = [("u", f"i{n}", 10 - n) for n in range(6)]  # i5 was bought first
-    own, _ = made(items, [*purchases, ("u", "i5", 6), ("u", "blind", 0), ("v", "other", 1)], max_images=3)
-    assert own["u"] == ([5, 4, 3], ["l3", "l4", "l5"])  # i5 counts once; without an image: not shown, not labelled
-    assert own["v"] == ([50], ["elsewhere"])
+    sets, _ = made(items, [*purchases, ("u", "i5", 6), ("u", "blind", 0), ("v", "other", 1)], max_images=3)
+    assert sets["u"] == ([5, 4, 3], ["l3", "l4", "l5"])  # i5 counts once; without an image: not shown, not labelled
+    assert sets["v"] == ([50], ["elsewhere"])
 
 
 def test_purchases_of_one_moment_keep_the_order_of_the_catalogue():
     purchases = [("u", f"i{n}", 7) for n in range(39, -1, -1)]
-    own, _ = made({f"i{n}": (n, ["hat"]) for n in range(40)}, purchases, max_images=20)
-    assert own["u"][0] == list(range(39, 19, -1))
+    sets, _ = made({f"i{n}": (n, ["hat"]) for n in range(40)}, purchases, max_images=20)
+    assert sets["u"][0] == list(range(39, 19, -1))
 
 
 def test_items_that_share_an_image_show_it_once_and_both_are_labelled():
@@ -113,8 +127,8 @@ def test_items_that_share_an_image_show_it_once_and_both_are_labelled():
 def test_users_above_twice_the_mean_are_dropped():
     # (60 x 3 + 8 + 60) / 62 = 4 purchases on average: 8 is twice the mean and stays, 60 is above and goes.
     purchases = [("at", "a", n) for n in range(8)] + [("above", "a", n) for n in range(60)]
-    own, counts = made({"a": (0, ["hat"])}, purchases, drop_above_mean=2.0)
-    assert list(own) == ["at"]
+    sets, counts = made({"a": (0, ["hat"])}, purchases, drop_above_mean=2.0)
+    assert list(sets) == ["at"]
     assert counts == {"users": 62, "users_above_limit": 1, "users_without_image": 0, "users_without_label": 0}
 
 
@@ -130,8 +144,8 @@ def test_users_without_an_image_or_a_label_are_dropped_and_counted():
         ("bare", "bare", 1),
         ("bare", "blind", 2),
     ]
-    own, counts = made(items, purchases, least_items=2)
-    assert own == {"kept": ([0, 2, 3], ["hat"])}
+    sets, counts = made(items, purchases, least_items=2)
+    assert sets == {"kept": ([0, 2, 3], ["hat"])}
     assert counts == {"users": 65, "users_above_limit": 0, "users_without_image": 2, "users_without_label": 2}
 
 
@@ -153,10 +167,10 @@ def test_next_holds_out_what_the_source_holds_out():
 def test_next_holds_out_the_last_purchases_where_the_source_does_not_say():
     items = {f"i{n}": (n, [f"l{n}"]) for n in range(6)}
     purchases = [("u", f"i{n}", 10 - n) for n in range(6)] + [("v", "i0", 1), ("v", "i1", 2)]  # v has nothing earlier
-    own, counts = made(items, purchases, task="next", held_out=2, max_images=3)
-    assert own == {"u": ([4, 3, 2], ["l0", "l1"])} and counts["users_without_image"] == 1
-    own, _ = made(items, purchases, task="next", held_out=1)
-    assert own == {"u": ([5, 4, 3, 2, 1], ["l0"]), "v": ([0], ["l1"])}
+    sets, counts = made(items, purchases, task="next", held_out=2, max_images=3)
+    assert sets == {"u": ([4, 3, 2], ["l0", "l1"])} and counts["users_without_image"] == 1
+    sets, _ = made(items, purchases, task="next", held_out=1)
+    assert sets == {"u": ([5, 4, 3, 2, 1], ["l0"]), "v": ([0], ["l1"])}
 
 
 def test_a_split_is_the_users_own():
@@ -166,8 +180,8 @@ def test_a_split_is_the_users_own():
     assert dict(zip(some, assign_splits(some, chosen))) == {user: whole[user] for user in some}
     shares = {split: list(whole.values()).count(split) / 4000 for split in ("train", "validation", "test")}
     assert shares == pytest.approx({"train": 0.6, "validation": 0.15, "test": 0.25}, abs=0.02)
-    other = assign_splits(users, settings(seed=4, validation=0.15, test=0.25))
-    assert 0.4 < np.mean([split == whole[user] for user, split in zip(users, other)]) < 0.5  # by chance 0.445
+    reseeded = assign_splits(users, settings(seed=4, validation=0.15, test=0.25))
+    assert 0.4 < np.mean([split == whole[user] for user, split in zip(users, reseeded)]) < 0.5  # by chance 0.445
 
 
 def test_splits_are_the_same_on_every_machine():
@@ -178,39 +192,44 @@ def test_splits_are_the_same_on_every_machine():
 @pytest.mark.parametrize(("crowd", "said"), [(CROWD[:2], "change sets.split"), ([], "no set is left")])
 def test_an_empty_split_is_refused_with_what_to_change(crowd, said):
     with pytest.raises(StageError, match=f"^[^\n]*{said}[^\n]*$"):
-        build_sets(shop({}), bought([], crowd), label_items(shop({}), settings()), ["plain"], settings())
+        build(shop({}), bought([], crowd), settings())
 
 
 def test_new_items_are_shown_by_no_training_set_and_old_ones_by_no_other():
     frame = shop({f"i{n}": (n, ["hat"]) for n in range(40)})
     purchases = bought([(user, f"i{n}", n) for user in CROWD for n in range(40)])
     chosen = settings(new_items=0.2, max_images=50)
-    sets, _ = build_sets(frame, purchases, label_items(frame, chosen), ["hat"], chosen)
-    shown = dict(sets.group_by("split").agg(pl.col("images").explode()).iter_rows())
+    sets, _ = build(frame, purchases, chosen, ["hat"])
+    shown = dict(sets.frame.group_by("split").agg(pl.col("images").explode()).iter_rows())
     train, validation, test = (set(shown[split]) - {99} for split in ("train", "validation", "test"))
     assert validation == test and not train & test
     assert train | test == set(range(40)) and 3 <= len(test) <= 15
 
 
-def test_the_stage_writes_sets_labels_and_a_description(tmp_path):
-    folder, photos = tmp_path / "catalogue", [f"photo {number}".encode() for number in range(3)]
-    with catalogue.write_images(folder / "images.h5") as writer:
+def write_catalogue(project, photos, **tables):
+    with catalogue.write_images(project.images) as writer:
         for photo in photos:
             writer.append(photo, provenance.digest(photo))
+    for name, rows in tables.items():
+        frame = pl.DataFrame(rows, schema=catalogue.TABLES[name], orient="row")
+        catalogue.write_table(project.catalogue / f"{name}.parquet", frame)
+
+
+def test_the_stage_writes_sets_labels_and_a_description(tmp_path):
+    project, photos = Project(tmp_path), [f"photo {number}".encode() for number in range(3)]
     items = [("a", 0, [["Hats"]], ""), ("b", 1, [["Hats", "Coats"]], ""), ("c", None, [["Hats"]], ""), ("d", 2, [], "")]
     rows = [(user, item, time, None) for user in CROWD for time, item in enumerate("abc")] + [("~99", "d", 1, None)]
     rejects = [("image", "c", "truncated"), ("image", "x", "truncated"), ("item", "", "no item_id")]
-    for name, content in (("items", items), ("purchases", rows), ("rejects", rejects)):
-        frame = pl.DataFrame(content, schema=catalogue.TABLES[name], orient="row")
-        catalogue.write_table(folder / f"{name}.parquet", frame)
-    paths = tmp_path / "sets.parquet", tmp_path / "labels.json", tmp_path / "data.json"
-    make_sets(folder, *paths, "demo", settings())
-    sets = pl.read_parquet(paths[0])
+    rejects.append(("image", "y", catalogue.NO_IMAGE))
+    write_catalogue(project, photos, items=items, purchases=rows, rejects=rejects)
+    protocol = {"sets": settings().model_dump()}
+    make_sets(project, make_settings(protocol))
+    sets = pl.read_parquet(project.sets)
     assert dict(sets.schema) == catalogue.SETS and sets["set_id"].to_list() == CROWD
     assert sets["images"].to_list() == sets["labels"].to_list() == [[0, 1]] * 60
     digest = provenance.digest(b"".join(map(provenance.digest, photos))).hex()
-    assert json.loads(paths[1].read_text()) == {"labels": ["coats", "hats"], "images_digest": digest}
-    said = json.loads(paths[2].read_text())
+    assert json.loads(project.labels.read_text()) == {"labels": ["coats", "hats"], "images_digest": digest}
+    said = json.loads(project.description.read_text())
     sizes = dict(sets["split"].value_counts().iter_rows())
     assert said == {
         "source": "demo",
@@ -229,65 +248,11 @@ def test_the_stage_writes_sets_labels_and_a_description(tmp_path):
         },
         "labels": 2,
         "sets_a_label": {"coats": 60, "hats": 60},
-        "rejects": {"image: truncated": 2, "item: no item_id": 1},
+        "rejects": {"image: no image": 1, "image: truncated": 2, "item: no item_id": 1},
         "unreadable_images": {"items": 2, "sets": 60, "labels": 1},
     }
-    make_sets(folder, *paths, "table", settings())
-    assert json.loads(paths[2].read_text())["simulated"] is False
-
-
-@pytest.fixture
-def load(tmp_path):
-    """Reads a split of a few sets whose image 5 is unreadable and whose image 6 is still pending."""
-    digests = np.stack([np.frombuffer(provenance.digest(bytes([n])), np.uint8) for n in range(7)])
-    with embeddings.open_for_writing(tmp_path / "net.h5", {"width": 3}, 1, digests) as writer:
-        writer.write(np.arange(5), VECTORS[:5])
-        writer.write_unreadable(np.array([5]))
-    rows = [
-        ("a", [4, 1], [0], "train"),
-        ("b", [0, 5, 1, 2], [1, 2], "train"),
-        ("c", [5], [0], "train"),
-        ("d", [3, 0], [2], "validation"),
-        ("e", [3, 6], [0], "test"),
-    ]
-
-    def read(split, rows=rows, digests=digests):
-        catalogue.write_table(tmp_path / "sets.parquet", pl.DataFrame(rows, schema=catalogue.SETS, orient="row"))
-        catalogue.write_labels(tmp_path / "labels.json", ["x", "y", "z"], provenance.digest_images(digests))
-        store = embeddings.Embeddings(tmp_path / "net.h5")
-        return batches.load(tmp_path / "sets.parquet", tmp_path / "labels.json", store, split)
-
-    return read
-
-
-def test_a_split_is_its_own_sets_with_the_vectors_of_their_images(load):
-    train, validation, v = load("train"), load("validation"), VECTORS.tolist()
-    assert train.set_ids == ["a", "b"]  # c had one image, which cannot be read; b goes on without it
-    whole = train.batch(slice(None))
-    assert whole.x.tolist() == [[v[4], v[1], NOTHING], [v[0], v[1], v[2]]]
-    assert whole.mask.tolist() == [[True, True, False], [True, True, True]]
-    assert whole.y.tolist() == [[1, 0, 0], [0, 1, 1]] == train.truth().tolist()
-    assert torch.equal(torch.cat([batch.x for batch in train.batches(1, torch.tensor([1, 0]))]), whole.x.flip(0))
-    assert validation.set_ids == ["d"] and validation.vectors.tolist() == [v[0], v[3], NOTHING]  # and nothing else
-
-
-def test_vectors_are_measured_once_an_image_and_standardised_but_for_padding(load, monkeypatch):
-    train, head, distinct = load("train"), build_head("average_fc", 3, 3), VECTORS[[0, 1, 2, 4]]
-    mean, std = train.moments()
-    np.testing.assert_allclose([mean.numpy(), std.numpy()], [distinct.mean(0), distinct.std(0)], rtol=1e-6)
-    standard = train.standardised(mean, std).batch(slice(None))
-    np.testing.assert_allclose(standard.x[1], (VECTORS[:3] - distinct.mean(0)) / distinct.std(0), rtol=1e-5)
-    assert standard.x[0, 2].tolist() == NOTHING
-    wanted = torch.sigmoid(head(standard.x, standard.mask)).detach().numpy()
-    head.standardise(mean, std)
-    monkeypatch.setattr(batches, "SCORING_BATCH", 1)
-    np.testing.assert_allclose(batches.scores(head, train), wanted, rtol=1e-5)
-
-
-def test_what_does_not_fit_the_sets_is_refused(load):
-    with pytest.raises(StoreError, match="unfinished: run visagg embed net"):
-        load("test")
-    with pytest.raises(StoreError, match="other images than the sets: run visagg embed net"):
-        load("train", digests=np.zeros((7, 16), np.uint8))
-    with pytest.raises(StageError, match="no set of the test split has a readable image"):
-        load("test", rows=[("e", [5], [0], "test"), ("a", [1], [0], "train")])
+    make_sets(project, make_settings({**protocol, "source.name": "table"}))
+    assert json.loads(project.description.read_text())["simulated"] is False
+    alone = of_one_image(project, ["hats", "coats"], settings(max_images=8))
+    assert alone["set_id"].to_list() == CROWD
+    assert alone["images"].to_list() == alone["labels"].to_list() == [[0]] * 60

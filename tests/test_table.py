@@ -5,9 +5,9 @@ from datetime import UTC, date, datetime
 import polars as pl
 import pytest
 
-from pipeline.errors import SourceError, Unusable
-from pipeline.sources.raw import RawItem, RawPurchase, Reject
-from pipeline.sources.table import Table
+from pipeline.core.errors import SourceError, Unusable
+from pipeline.ingest.raw import RawItem, RawPurchase, Reject
+from pipeline.ingest.table import TableSource
 
 ITEMS = {
     "item_id": ["007", " b ", ""],
@@ -34,7 +34,7 @@ def fill(folder, suffix="csv", items=ITEMS, purchases=PURCHASES):
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_both_formats_give_the_same_catalogue(tmp_path, suffix):
-    source = Table(fill(tmp_path, suffix))
+    source = TableSource(fill(tmp_path, suffix))
     for _ in range(2):  # the iterators can be started again
         dress, plain, nameless = source.items()
         assert (dress.item_id, dress.title, dress.image()) == ("007", "Red, long", b"image")
@@ -56,7 +56,7 @@ def test_both_formats_give_the_same_catalogue(tmp_path, suffix):
 def test_title_and_split_may_be_left_out(tmp_path):
     items = {name: ITEMS[name] for name in ("categories", "image", "item_id")}  # in any order
     purchases = {name: PURCHASES[name] for name in ("time", "item_id", "user_id")}
-    source = Table(fill(tmp_path, "csv", items, purchases))
+    source = TableSource(fill(tmp_path, "csv", items, purchases))
     assert next(source.items()).title == ""
     assert next(source.purchases()) == RawPurchase("01", "007", 1_300_000_000, None)
 
@@ -74,7 +74,7 @@ def test_title_and_split_may_be_left_out(tmp_path):
 )
 def test_parquet_times_of_every_type(tmp_path, times):
     purchases = {"user_id": [1, 2], "item_id": [7, 8], "time": times}
-    assert list(Table(fill(tmp_path, "parquet", ITEMS, purchases)).purchases()) == [
+    assert list(TableSource(fill(tmp_path, "parquet", ITEMS, purchases)).purchases()) == [
         RawPurchase("1", "7", 86_400),
         Reject("purchase", "8", "no time"),
     ]
@@ -96,8 +96,10 @@ def test_parquet_times_of_every_type(tmp_path, times):
     ],
 )
 def test_times_as_text(tmp_path, time, seconds):
-    (one,) = Table(fill(tmp_path, "csv", ITEMS, {"user_id": ["u"], "item_id": ["b"], "time": [time]})).purchases()
-    assert one == RawPurchase("u", "b", seconds) if seconds is not None else isinstance(one, Reject)
+    (purchase,) = TableSource(
+        fill(tmp_path, "csv", ITEMS, {"user_id": ["u"], "item_id": ["b"], "time": [time]})
+    ).purchases()
+    assert purchase == RawPurchase("u", "b", seconds) if seconds is not None else isinstance(purchase, Reject)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,7 @@ def test_images_that_cannot_be_read(tmp_path, image, reason):
     (tmp_path / "secret.jpg").write_bytes(b"secret")
     (tmp_path / "data").mkdir()
     items = {"item_id": ["a"], "image": [image.format(folder=tmp_path / "data")], "categories": [""]}
-    (item,) = Table(fill(tmp_path / "data", "parquet", items)).items()
+    (item,) = TableSource(fill(tmp_path / "data", "parquet", items)).items()
     with pytest.raises(Unusable, match=reason):
         item.image()
 
@@ -127,7 +129,7 @@ def test_image_names_that_only_look_as_if_they_left(tmp_path):
     items = {"item_id": [1, 2], "image": ["photos/../photos/a.jpg", "..a.jpg"], "categories": ["", ""]}
     fill(tmp_path, "csv", items)
     (tmp_path / "..a.jpg").symlink_to(tmp_path / "photos" / "a.jpg")  # as DVC may lay out a folder
-    assert [item.image() for item in Table(tmp_path).items()] == [b"image", b"image"]
+    assert [item.image() for item in TableSource(tmp_path).items()] == [b"image", b"image"]
 
 
 def break_missing_column(folder):
@@ -160,10 +162,10 @@ FAULTS = {
 def test_a_folder_that_is_no_catalogue_is_one_line(tmp_path, fault, said):
     fault(fill(tmp_path))
     with pytest.raises(SourceError, match=said) as caught:
-        Table(tmp_path)
+        TableSource(tmp_path)
     assert str(caught.value).startswith(str(tmp_path)) and "\n" not in str(caught.value)
 
 
 def test_a_missing_folder(tmp_path):
     with pytest.raises(SourceError, match="no such folder"):
-        Table(tmp_path / "nowhere")
+        TableSource(tmp_path / "nowhere")

@@ -1,9 +1,10 @@
 """A contender's process: started once, asked block by block, gone with whoever started it.
 
-It is a session of its own, so that Ctrl-C reaches the parent alone, and its standard input is a lifeline: once the
+It is a session by itself, so that Ctrl-C reaches the parent alone, and its standard input is a lifeline: once the
 parent lets go of it, by intent or by dying, the child ends itself and the workers that it started.
 """
 
+import importlib
 import os
 import signal
 import subprocess
@@ -13,47 +14,14 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from pipeline.errors import PipelineError, StageError
-
-if TYPE_CHECKING:
-    from pipeline.params import EmbedSettings
-
-RANDOM = "random"  # as weights: drawn anew, from one seed, by each contender
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a contender gets to know before it starts.
-
-    Attributes:
-        contender: its name.
-        model: timm's name of the backbone.
-        weights: as in params.yaml, or RANDOM.
-        paths: of the photos.
-        bank: an images.h5 that holds them.
-        rows: of each photo in the bank, int64 [n].
-        folder: for the contender's own files.
-        settings: of stage one.
-        batch_size: images a batch of the contenders that do not choose it themselves.
-    """
-
-    contender: str
-    model: str
-    weights: str
-    paths: list[Path]
-    bank: Path
-    rows: np.ndarray
-    folder: Path
-    settings: "EmbedSettings"
-    batch_size: int = 64
+from pipeline.bench.job import Job
+from pipeline.core.errors import PipelineError, StageError
 
 
 class Child:
@@ -65,7 +33,7 @@ class Child:
         start_seconds: from the start of its process until it was ready.
     """
 
-    def __init__(self, process: subprocess.Popen, pipe: Connection, job: Job):
+    def __init__(self, process: subprocess.Popen, pipe: "Connection[Any, Any]", job: Job):
         begin = time.perf_counter()
         self.pid = process.pid
         self._process, self._pipe, self._name = process, pipe, job.contender
@@ -86,6 +54,7 @@ class Child:
     def _ask(self, question: object) -> Any:
         try:
             self._pipe.send(question)
+            self._pipe.poll(None)  # Ctrl-C ends this wait at once; polars has a read begin again after a signal
             error, answer = self._pipe.recv()
         except (EOFError, OSError):
             raise StageError(f"bench: {self._name} died with status {self._process.wait()}") from None
@@ -102,22 +71,24 @@ def start(job: Job) -> Iterator[Child]:
         PipelineError: what it raised, when that was one; else a StageError with its traceback in one line.
     """
     pipe, theirs = Pipe()
-    with pipe, theirs:
-        code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; serve({theirs.fileno()})"
-        process = subprocess.Popen(
+    code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; serve({theirs.fileno()})"
+    with (
+        pipe,
+        theirs,
+        subprocess.Popen(
             [sys.executable, "-c", code],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,  # exporters chat
             pass_fds=[theirs.fileno()],
             start_new_session=True,
-        )
+        ) as process,
+    ):
         theirs.close()
         try:
             yield Child(process, pipe, job)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.stdin.close()
             process.wait()
 
 
@@ -127,7 +98,8 @@ def serve(descriptor: int) -> None:
     with Connection(descriptor) as pipe, suppress(EOFError, OSError):
         job = pipe.recv()
         try:
-            contender = _open(job)
+            module, _, name = job.code.partition(":")
+            contender = getattr(importlib.import_module(module), name)(job)  # its libraries are loaded only here
             pipe.send((None, contender.engine))
             while True:
                 pipe.send((None, contender.embed(pipe.recv())))
@@ -139,16 +111,5 @@ def serve(descriptor: int) -> None:
 
 
 def _end_with_the_parent() -> None:
-    os.read(sys.__stdin__.fileno(), 1)
+    os.read(0, 1)
     os.killpg(os.getpid(), signal.SIGKILL)
-
-
-def _open(job: Job) -> Any:
-    """The contender, its libraries loaded only here."""
-    if job.contender == "visagg":
-        from pipeline.bench.stage_one import StageOne
-
-        return StageOne(job)
-    from pipeline.bench import contenders
-
-    return {"reference": contenders.Reference, "onnxruntime": contenders.OnnxRuntime}[job.contender](job)

@@ -1,4 +1,4 @@
-"""What people would write: timm's transform on Pillow images, torch's DataLoader, eager torch or ONNX Runtime."""
+"""What people write first: timm's transform on Pillow images, torch's DataLoader, eager torch or ONNX Runtime."""
 
 import multiprocessing
 import time
@@ -14,12 +14,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pipeline.backbones import Backbone, open_backbone, open_random
-from pipeline.backbones.models import import_timm
-from pipeline.bench.child import RANDOM, Job
+from pipeline.bench.job import RANDOM, Job
+from pipeline.embed.backbones.backbone import Backbone, open_backbone, open_random
+from pipeline.embed.backbones.models import import_timm
 
 
-class Photos(Dataset):
+class PhotoDataset(Dataset):
     """Photos by their number, as the model takes them: float32 [3, size, size]."""
 
     def __init__(self, paths: Sequence[Path], transform: Callable[[Image.Image], Tensor]):
@@ -32,11 +32,11 @@ class Photos(Dataset):
         return self._transform(Image.open(self._paths[photo]).convert("RGB"))
 
 
-class Block(Sampler[int]):
+class BlockSampler(Sampler[int]):
     """The photos of the next epoch.
 
     Attributes:
-        photos: their numbers; set before each epoch, so that one loader's workers serve all of them.
+        photos: their numbers; set before each epoch, so that the same workers of a loader serve all epochs.
     """
 
     photos: Sequence[int] = ()
@@ -59,11 +59,11 @@ class Feed:
 
     def __init__(self, paths: Sequence[Path], config: dict, batch_size: int):
         transform = import_timm().data.create_transform(**config, is_training=False)
-        self._block = Block()
+        self._sampler = BlockSampler()
         self._loader = DataLoader(
-            Photos(paths, transform),
+            PhotoDataset(paths, transform),
             batch_size=batch_size,
-            sampler=self._block,
+            sampler=self._sampler,
             num_workers=joblib.cpu_count(),
             persistent_workers=True,
         )
@@ -74,7 +74,7 @@ class Feed:
         Returns:
             The seconds that it took, and the vectors, float32 [m, d].
         """
-        self._block.photos = photos.tolist()
+        self._sampler.photos = photos.tolist()
         start = time.perf_counter()
         vectors = np.concatenate([model(batch) for batch in self._loader])
         return time.perf_counter() - start, vectors
@@ -90,7 +90,7 @@ class Reference:
     def __init__(self, job: Job):
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._model = open_with(job.model, job.weights).model.to(self._device)
-        self._feed = Feed(job.paths, _data_config(self._model), job.batch_size)
+        self._feed = Feed(job.photos.paths, _data_config(self._model), job.batch_size)
         self.engine = f"torch {torch.__version__} eager {self._device} float32"
 
     def embed(self, photos: np.ndarray) -> tuple[float, np.ndarray]:
@@ -110,11 +110,11 @@ class OnnxRuntime:
         import onnxruntime
 
         path = job.folder / "model.onnx"
-        # In a process of its own, so that what the exporter leaves behind is not counted as what inference takes.
+        # In another process, so that what the exporter leaves behind is not counted as what inference takes.
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as exporter:
             config = exporter.submit(export, job.model, job.weights, path).result()
         self._session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        self._feed = Feed(job.paths, config, job.batch_size)
+        self._feed = Feed(job.photos.paths, config, job.batch_size)
         self.engine = f"onnxruntime {onnxruntime.__version__} cpu float32"
 
     def embed(self, photos: np.ndarray) -> tuple[float, np.ndarray]:

@@ -5,8 +5,12 @@ A look takes tens of milliseconds, in which the system also holds up the process
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import psutil
 
 INTERVAL = 0.2  # seconds between two looks
 
@@ -37,20 +41,21 @@ def watch(pid: int) -> Iterator[Peak]:
         watcher.join()
 
 
-def _look(process, peak: Peak, done: threading.Event) -> None:
+def family_size(process: "psutil.Process") -> int:
+    """Bytes that a process and its descendants take at this moment; what they share counts once, where the system says.
+
+    Raises:
+        psutil.Error: when one of them ends meanwhile.
+    """
+    memory = [member.memory_full_info() for member in (process, *process.children(recursive=True))]
+    return sum(getattr(info, "pss", info.uss) for info in memory)
+
+
+def _look(process: "psutil.Process", peak: Peak, done: threading.Event) -> None:
     import psutil
 
     while True:
-        try:
-            family = [process, *process.children(recursive=True)]
-            peak.size = max(peak.size or 0, sum(_size(member) for member in family))
-        except psutil.Error:  # one of them has just ended
-            pass
+        with suppress(psutil.Error):  # one of them has just ended
+            peak.size = max(peak.size or 0, family_size(process))
         if done.wait(INTERVAL):
             return
-
-
-def _size(process) -> int:
-    """What a process has to itself, and its share of what it shares where the system says."""
-    memory = process.memory_full_info()
-    return getattr(memory, "pss", memory.uss)

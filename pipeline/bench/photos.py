@@ -1,41 +1,26 @@
 """Which photos are embedded, and the bank that holds them."""
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import joblib
 import numpy as np
 
-from pipeline import provenance
+from pipeline.bench.job import PhotoSample
 from pipeline.catalogue import write_images
-from pipeline.errors import StageError, Unusable
+from pipeline.core import provenance
+from pipeline.core.errors import StageError, Unusable
+from pipeline.core.progress import Console
 from pipeline.images import decode
-from pipeline.progress import Console
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 SEED = 0
 
 
-@dataclass(frozen=True)
-class Photos:
-    """Photos in a seeded random order, so that any run of them is like any other.
-
-    Attributes:
-        paths: the files.
-        classes: of each, the name of the folder right below the one that was searched; "" of a file in that one.
-        rows: of each, its row in the bank, int64 [n]; copies share one.
-    """
-
-    paths: list[Path]
-    classes: list[str]
-    rows: np.ndarray
-
-
-def gather(folder: Path, limit: int | None, bank: Path, console: Console) -> Photos:
-    """Finds photos and writes a bank of them; those that cannot be decoded are left out.
+def gather(folder: Path, limit: int | None, bank: Path, *, console: Console) -> PhotoSample:
+    """Looks for photos and writes a bank of them; those that cannot be decoded are left out.
 
     Args:
         folder: searched with all folders in it.
@@ -46,13 +31,13 @@ def gather(folder: Path, limit: int | None, bank: Path, console: Console) -> Pho
     Raises:
         StageError: when there is no photo, or none that can be decoded.
     """
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not found:
+    photos = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not photos:
         raise StageError(f"{folder} holds no photos ({', '.join(SUFFIXES)})")
-    order = np.random.default_rng(SEED).permutation(len(found))
-    chosen = _spread([found[i] for i in order], folder, limit)
+    order = np.random.default_rng(SEED).permutation(len(photos))
+    chosen = _spread([photos[i] for i in order], folder, limit)
     with ThreadPoolExecutor(joblib.cpu_count()) as pool:
-        paths = [path for path, good in zip(chosen, pool.map(_is_readable, chosen)) if good]
+        paths = [path for path, readable in zip(chosen, pool.map(_is_readable, chosen)) if readable]
     if len(paths) < len(chosen):
         console.say(f"bench: {len(chosen) - len(paths)} of {len(chosen)} photos cannot be decoded and are left out")
     if not paths:
@@ -60,12 +45,12 @@ def gather(folder: Path, limit: int | None, bank: Path, console: Console) -> Pho
     rows = _write_bank(paths, bank)
     if copies := len(rows) - len(np.unique(rows)):
         console.say(f"bench: {copies} of {len(rows)} photos are copies of others: the bank, as ever, holds them once")
-    return Photos(paths, [_class_of(path, folder) for path in paths], rows)
+    return PhotoSample(paths, [_class_of(path, folder) for path in paths], bank, rows)
 
 
 def _spread(shuffled: Sequence[Path], folder: Path, limit: int | None) -> list[Path]:
     """The first few, in their order, with as many of each class as the classes allow."""
-    seen: dict[str, int] = defaultdict(int)
+    seen: Counter[str] = Counter()
     turns = []
     for path in shuffled:
         name = _class_of(path, folder)

@@ -7,24 +7,9 @@
 | digest | uint8 [n, 16] | digest of the image that the row belongs to |
 | crc | uint32 [n] | CRC-32 of the row's digest, then its vector or UNREADABLE_MARK: damage and swapped rows show |
 
-Attribute `identity` (JSON) says what made the vectors. Every dataset is contiguous and allocated at creation, so a
+Attribute `fingerprint` (JSON) says what made the vectors. Every dataset is contiguous and allocated at creation, so a
 batch is written in place, at offsets that HDF5 gave once: vectors and checksums, then a sync, then their status. A row
-that says done is therefore done whenever the process or the machine dies, nothing in the file's own structure ever
-changes, and an interrupted run ends in the same bytes as an uninterrupted one. The checksum is a row's own rather
-than a block's, so that rows can be finished in any order without touching what protects their neighbours.
+that says done is therefore done whenever the process or the machine dies, nothing in the file's structure ever
+changes, and an interrupted run ends in the same bytes as an uninterrupted one. There is a checksum a row rather than a
+block, so that rows can be finished in any order without touching what protects their neighbours.
 """
-
-from pipeline.embeddings.lock import hold
-from pipeline.embeddings.store import DONE, PENDING, UNREADABLE, Embeddings
-from pipeline.embeddings.writer import EmbeddingWriter, open_for_repair, open_for_writing
-
-__all__ = [
-    "DONE",
-    "PENDING",
-    "UNREADABLE",
-    "EmbeddingWriter",
-    "Embeddings",
-    "hold",
-    "open_for_repair",
-    "open_for_writing",
-]

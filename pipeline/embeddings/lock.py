@@ -1,4 +1,4 @@
-"""One writer a store."""
+"""A lock that lets a store have a single writer."""
 
 import fcntl
 import os
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.errors import StoreError
+from pipeline.core.errors import StoreError
 
 
 @contextmanager
@@ -15,7 +15,7 @@ def hold(path: Path) -> Iterator[None]:
     """Holds a store for this process; the system lets go of it when the process ends, however it ends.
 
     Raises:
-        StoreError: when another process holds it, with that one's number and host.
+        StoreError: when another process holds it, with its number and host.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o644)

@@ -4,16 +4,17 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from pipeline import provenance
+from pipeline.core import provenance
+from pipeline.core.errors import StoreError
+from pipeline.core.files import reserve, write_aside
 from pipeline.embeddings.lock import hold
-from pipeline.embeddings.store import BLOCK, DONE, PENDING, UNREADABLE, Embeddings, checksums, marks
-from pipeline.errors import StoreError
-from pipeline.files import reserve, write_aside
+from pipeline.embeddings.store import BLOCK, DONE, PENDING, UNREADABLE, Embeddings, checksums, unreadable_checksums
 
 BYTES_BESIDE = 1 + 16 + 4  # a row's status, digest and crc
 HDF5_SLACK = 1 << 16  # room for HDF5's own records
@@ -24,8 +25,8 @@ class EmbeddingWriter:
 
     def __init__(self, path: Path):
         store = Embeddings(path)
-        self._path, self._identity = path, store.identity
-        self._digests, self._offsets, self._width = store.digests, store.offsets, store.width
+        self._path, self._fingerprint = path, store.fingerprint
+        self._digests, self._offsets, self._dim = store.digests, store.offsets, store.dim
         self._status = store.status.copy()
         self._file = os.open(path, os.O_RDWR)
 
@@ -45,14 +46,14 @@ class EmbeddingWriter:
             vectors: float [m, d]; kept as float16.
 
         Raises:
-            StoreError: when a vector does not fit the store's width or is not finite in float16.
+            StoreError: when a vector does not fit the store's dimension or is not finite in float16.
         """
         if not len(rows):
             return
         with np.errstate(over="ignore"):
             vectors = np.ascontiguousarray(vectors, np.float16)
-        if vectors.shape != (len(rows), self._width) or not np.isfinite(vectors).all():
-            raise StoreError(f"vectors {vectors.shape} do not fit a store of width {self._width}, or are not finite")
+        if vectors.shape != (len(rows), self._dim) or not np.isfinite(vectors).all():
+            raise StoreError(f"vectors {vectors.shape} do not fit a store of dimension {self._dim}, or are not finite")
         crc = checksums(vectors, self._digests[rows])
         for start, stop in _runs(rows):
             self._put("embedding", rows[start], vectors[start:stop])
@@ -61,44 +62,45 @@ class EmbeddingWriter:
         self._mark(rows, DONE)
 
     def write_unreadable(self, rows: np.ndarray) -> None:
-        """Marks rows whose image cannot be read; they get no vector."""
+        """Marks rows, integer [m], whose image cannot be read; they get no vector."""
         if not len(rows):
             return
-        crc = marks(self._digests[rows])
+        crc = unreadable_checksums(self._digests[rows])
         for start, stop in _runs(rows):
             self._put("crc", rows[start], crc[start:stop])
         os.fdatasync(self._file)
         self._mark(rows, UNREADABLE)
 
-    def copy_from(self, other: Embeddings) -> int:
+    def copy_from(self, source: Embeddings) -> int:
         """Takes over rows that are pending here and finished and intact in another store, by the digest of their image.
 
         Returns:
             How many rows.
 
         Raises:
-            StoreError: when the other store has another identity.
+            StoreError: when the other store has another fingerprint.
         """
-        if lines := provenance.differences(other.identity, self._identity):
-            raise StoreError(f"{other.path} does not fit {self._path}: {'; '.join(lines)}")
-        known = {digest.tobytes(): row for row, digest in enumerate(other.digests)}
+        if lines := provenance.differences(source.fingerprint, self._fingerprint):
+            raise StoreError(f"{source.path} does not fit {self._path}: {'; '.join(lines)}")
+        known = {digest.tobytes(): row for row, digest in enumerate(source.digests)}
         pairs = [(row, known[key]) for row in self.pending() if (key := self._digests[row].tobytes()) in known]
         copied = 0
         for start in range(0, len(pairs), BLOCK):
-            to, source = np.array(pairs[start : start + BLOCK]).T
-            good = other.intact(source)
-            done, unreadable = (good & (other.status[source] == status) for status in (DONE, UNREADABLE))
-            self.write(to[done], other.read(source[done]))
+            to, origin = np.array(pairs[start : start + BLOCK]).T
+            intact = source.intact(origin)
+            done, unreadable = (intact & (source.status[origin] == status) for status in (DONE, UNREADABLE))
+            self.write(to[done], source.read(origin[done]))
             self.write_unreadable(to[unreadable])
-            copied += int(good.sum())
+            copied += int(intact.sum())
         return copied
 
     def reopen(self, rows: np.ndarray) -> None:
-        """Makes rows pending again, whatever they hold."""
+        """Makes rows, integer [m], pending again, whatever they hold."""
         self._mark(rows, PENDING)
         os.fdatasync(self._file)
 
     def close(self) -> None:
+        """Has everything on the disk, and closes the file."""
         os.fdatasync(self._file)
         os.close(self._file)
 
@@ -110,43 +112,43 @@ class EmbeddingWriter:
     def _put(self, name: str, row: int, values: np.ndarray) -> None:
         """Writes consecutive rows of a dataset in place."""
         content = memoryview(values.tobytes())
-        place = self._offsets[name] + int(row) * (len(content) // len(values))
+        offset = self._offsets[name] + int(row) * (len(content) // len(values))
         while content:  # a write may be cut short, by a signal or a full disk
-            written = os.pwrite(self._file, content, place)
-            content, place = content[written:], place + written
+            written = os.pwrite(self._file, content, offset)
+            content, offset = content[written:], offset + written
 
 
 @contextmanager
 def open_for_writing(
-    path: Path, identity: dict, parameters: int, digests: np.ndarray, rebuild: bool = False
+    path: Path, fingerprint: dict, digests: np.ndarray, *, parameters: int, rebuild: bool = False
 ) -> Iterator[EmbeddingWriter]:
     """Opens a store for a catalogue's images, making it or carrying it over first where needed.
 
-    A store of the same identity and other images is replaced by one for these images: vectors of images that are in
+    A store of the same fingerprint and other images is replaced by one for these images: vectors of images that are in
     both are copied, by digest; the rest is pending.
 
     Args:
         path: the file.
-        identity: what will make the vectors; "width" among its fields.
-        parameters: how many parameters the backbone has; for people, no part of the identity.
+        fingerprint: what will make the vectors; "dim" among its fields.
         digests: uint8 [n, 16], the catalogue's images in their order.
+        parameters: how many parameters the backbone has; for people, no part of the fingerprint.
         rebuild: whether a store that is there is replaced by an empty one, whatever it is.
 
     Raises:
-        StoreError: when another process holds the store, it is damaged, or it has another identity.
+        StoreError: when another process holds the store, it is damaged, or it has another fingerprint.
     """
     with hold(path):
         if rebuild or not path.exists():
-            _create(path, identity, parameters, digests, None)
+            _create(path, fingerprint, digests, parameters=parameters)
         else:
             store = Embeddings(path)
-            if lines := provenance.differences(store.identity, identity):
+            if lines := provenance.differences(store.fingerprint, fingerprint):
                 raise StoreError(
                     f"{path} was made otherwise ({'; '.join(lines)}): "
                     f"embed with --rebuild to replace it, or give the new backbone another alias"
                 )
             if not np.array_equal(store.digests, digests):
-                _create(path, identity, parameters, digests, store)
+                _create(path, fingerprint, digests, parameters=parameters, old=store)
         with _opened(path) as writer:
             yield writer
 
@@ -171,17 +173,19 @@ def _opened(path: Path) -> Iterator[EmbeddingWriter]:
         writer.close()
 
 
-def _create(path: Path, identity: dict, parameters: int, digests: np.ndarray, old: Embeddings | None) -> None:
+def _create(
+    path: Path, fingerprint: dict, digests: np.ndarray, *, parameters: int, old: Embeddings | None = None
+) -> None:
     """Lays a store out in full, its space reserved on the disk, with the vectors that an older one has."""
     with write_aside(path) as aside:
         with h5py.File(aside, "w") as file:
-            reserve(aside, len(digests) * (2 * identity["width"] + BYTES_BESIDE) + HDF5_SLACK)
-            file.attrs["identity"] = json.dumps(identity, sort_keys=True)
+            reserve(aside, len(digests) * (2 * fingerprint["dim"] + BYTES_BESIDE) + HDF5_SLACK)
+            file.attrs["fingerprint"] = json.dumps(fingerprint, sort_keys=True)
             file.attrs["parameters"] = parameters
-            _allocate(file, "embedding", (len(digests), identity["width"]), np.float16)
-            _allocate(file, "status", (len(digests),), np.uint8)
-            _allocate(file, "digest", digests.shape, np.uint8)
-            _allocate(file, "crc", (len(digests),), np.uint32)
+            _allocate(file, "embedding", (len(digests), fingerprint["dim"]), dtype=np.float16)
+            _allocate(file, "status", (len(digests),), dtype=np.uint8)
+            _allocate(file, "digest", digests.shape, dtype=np.uint8)
+            _allocate(file, "crc", (len(digests),), dtype=np.uint32)
             file["digest"][:] = digests
             file.flush()
             size = file.id.get_filesize()
@@ -191,19 +195,19 @@ def _create(path: Path, identity: dict, parameters: int, digests: np.ndarray, ol
                 writer.copy_from(old)
 
 
-def _allocate(file: h5py.File, name: str, shape: tuple[int, ...], dtype: type) -> None:
-    """A contiguous dataset whose place in the file is fixed at once; h5py alone would fix it at the first write."""
+def _allocate(file: h5py.File, name: str, shape: tuple[int, ...], *, dtype: type) -> None:
+    """A contiguous dataset that gets its bytes of the file at once; h5py alone would give them at the first write."""
     layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     layout.set_layout(h5py.h5d.CONTIGUOUS)
     layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)  # a new file reads as zeros, and fallocate keeps them
     layout.set_obj_track_times(False)
-    kind = h5py.h5t.py_create(np.dtype(dtype), logical=True)
-    h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create_simple(shape), layout)
+    file_type = h5py.h5t.py_create(np.dtype(dtype), logical=True)
+    h5py.h5d.create(file.id, name.encode(), file_type, h5py.h5s.create_simple(shape), layout)
 
 
 def _runs(rows: np.ndarray) -> Iterator[tuple[int, int]]:
     """Positions (start, stop) of the runs of consecutive rows."""
     breaks = np.flatnonzero(np.diff(rows) != 1) + 1
     edges = [0, *breaks.tolist(), len(rows)]
-    return ((start, stop) for start, stop in zip(edges, edges[1:]) if stop > start)
+    return ((start, stop) for start, stop in pairwise(edges) if stop > start)

@@ -5,13 +5,10 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import SettingsError
-from pipeline.heads import folding
-from pipeline.heads.dropout import Dropout
-from pipeline.heads.gating import ContextGate
-from pipeline.heads.score_pools import SCORE_POOLS
-from pipeline.heads.spec import HeadSpec
-from pipeline.heads.vector_pools import VECTOR_POOLS
+from pipeline.core.errors import SettingsError
+from pipeline.heads.layers.dropout import Dropout
+from pipeline.heads.layers.gating import ContextGate
+from pipeline.heads.spec import HeadSpec, ScorePoolSpec
 
 SMALLEST_STD = 1e-6  # a dimension that does not vary on the training images is left as it is, less its mean
 
@@ -21,7 +18,15 @@ class SetClassifier(nn.Module):
 
     The vectors' mean and standard deviation on the training images are part of it, as buffers: a head takes a
     backbone's vectors as they come. One whose spec has `standardised: false` has neither.
+
+    Attributes:
+        spec: what it is made of.
+        dim: d, numbers a vector.
+        classes: c, how many labels.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, spec: HeadSpec, dim: int, classes: int):
         super().__init__()
@@ -37,7 +42,7 @@ class SetClassifier(nn.Module):
 
     def logits(self, x: Tensor, mask: Tensor) -> Tensor:
         """As forward, for vectors that are standardised already, zeros at padding: training does that only once."""
-        return self._pool(self.dropout(x), self._shown(mask))[0]
+        return self._pool(self.dropout(x), self._visible(mask))[0]
 
     def logits_of_rows(self, vectors: Tensor, rows: Tensor, mask: Tensor) -> Tensor:
         """As `logits`, for sets that share images.
@@ -54,7 +59,7 @@ class SetClassifier(nn.Module):
 
     def importance(self, x: Tensor, mask: Tensor) -> Tensor:
         """How much each image counted: float32 [b, s], which sums to 1 over a set's images; 0 at padding."""
-        return self._pool(self.standardised(x, mask), self._shown(mask))[1]
+        return self._pool(self.standardised(x, mask), self._visible(mask))[1]
 
     def standardise(self, mean: Tensor, std: Tensor) -> None:
         """Sets the training images' mean and standard deviation, float [d] each.
@@ -71,24 +76,6 @@ class SetClassifier(nn.Module):
         """Trained numbers; the two standardisation vectors are measured, not trained, and not counted."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def fold(self, matrix: Tensor | None = None, offset: Tensor | None = None) -> "SetClassifier":
-        """A head with the same logits and importance, and no more parameters where algebra allows (`folding.py`).
-
-        Where it does not, what can be folded is, and the rest stays.
-
-        Args:
-            matrix: of an adapter that is merged in, from new vectors to the head's own, float [d_new, d]; the folded
-                head takes the new ones. None: the identity.
-            offset: of the adapter, float [d]: own = new @ matrix + offset. None: zeros.
-
-        Raises:
-            SettingsError: when there is an adapter, and a head of this kind cannot take it in.
-        """
-        spec, state = folding.fold(self, matrix, offset)
-        folded = assemble(spec, self.dim if matrix is None else len(matrix), self.classes)
-        folded.load_state_dict(state)
-        return folded.train(self.training)
-
     def standardised(self, x: Tensor, mask: Tensor) -> Tensor:
         """Standardised vectors, and zeros at padding: a weight of 0 would not stop a NaN there.
 
@@ -99,7 +86,7 @@ class SetClassifier(nn.Module):
         x = (x - self.mean) / self.std if self.spec.standardised else x
         return x.masked_fill(~mask.unsqueeze(-1), 0.0)
 
-    def _shown(self, mask: Tensor) -> Tensor:
+    def _visible(self, mask: Tensor) -> Tensor:
         """What takes part: the images, or whatever there is."""
         return mask if self.spec.mask_padding else torch.ones_like(mask)
 
@@ -115,23 +102,17 @@ class VectorPoolClassifier(SetClassifier):
     the logits of an empty set, and makes them what they were. It is zeros in a head that was not folded.
     """
 
+    empty: Tensor
+
     def __init__(self, spec: HeadSpec, dim: int, classes: int):
         super().__init__(spec, dim, classes)
-        width = spec.traits.width(spec, dim)
-        self.pool = VECTOR_POOLS[spec.pool](dim, **spec.options())
-        self.gate, self.classifier = _gate(spec, width), _classifier(spec, width, classes)
+        output_dim = spec.output_dim(dim)
+        self.pool = spec.build_pool(dim, classes)
+        self.gate, self.classifier = _gate(spec, output_dim), _classifier(spec, output_dim, classes)
         if not spec.standardised:
             self.register_buffer("empty", torch.zeros(classes))
 
-    def fold(self, matrix: Tensor | None = None, offset: Tensor | None = None) -> SetClassifier:
-        """As SetClassifier has it."""
-        folded = super().fold(matrix, offset)
-        if not folded.spec.standardised:
-            with torch.no_grad():
-                folded.empty += self._of_nothing() - folded._of_nothing()
-        return folded
-
-    def _of_nothing(self) -> Tensor:
+    def logits_of_nothing(self) -> Tensor:
         """Logits of an empty set, float [c], as in evaluation."""
         training = self.training
         logits = self.eval().logits(torch.zeros(1, 1, self.dim), torch.zeros(1, 1, dtype=torch.bool))
@@ -155,17 +136,17 @@ class ScorePoolClassifier(SetClassifier):
     def __init__(self, spec: HeadSpec, dim: int, classes: int):
         super().__init__(spec, dim, classes)
         self.gate, self.classifier = _gate(spec, dim), _classifier(spec, dim, classes)
-        self.pool = SCORE_POOLS[spec.pool](dim, classes, **spec.options())
+        self.pool = spec.build_pool(dim, classes)
 
     def logits_of_rows(self, vectors: Tensor, rows: Tensor, mask: Tensor) -> Tensor:
         """As SetClassifier has it; an image that several sets show is classified once, and padding not at all."""
         if self.pool.reads_vectors or not self.spec.mask_padding:
             return super().logits_of_rows(vectors, rows, mask)
-        distinct, place = torch.unique(rows[mask], return_inverse=True)
+        distinct, position = torch.unique(rows[mask], return_inverse=True)
         scores = self.classifier(self.gate(self.dropout(vectors[distinct])))
         z = scores.new_zeros(*mask.shape, self.classes)
-        z[mask] = scores[place]
-        return self.pool(z, z, mask)[0]
+        z[mask] = scores[position]
+        return self.pool(z, z, mask)[0]  # the pool does not look at its second argument, the vectors
 
     def _pool(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         logits, share = self.pool(self.classifier(self.gate(x)), x, mask)
@@ -173,19 +154,30 @@ class ScorePoolClassifier(SetClassifier):
         return logits, (share * probability.unsqueeze(1)).sum(-1)
 
 
-def assemble(spec: HeadSpec, dim: int, classes: int) -> SetClassifier:
-    """Builds the head that a spec describes, untrained, for d = `dim` and c = `classes`."""
-    family = ScorePoolClassifier if spec.pool in SCORE_POOLS else VectorPoolClassifier
+def build_head(spec: HeadSpec, dim: int, classes: int) -> SetClassifier:
+    """Builds the untrained head that a spec describes. Random numbers are drawn from torch's generator.
+
+    Args:
+        spec: its parts.
+        dim: d, numbers a vector.
+        classes: c, how many labels.
+
+    >>> from pipeline.heads.presets import preset
+    >>> head = build_head(preset("attention_fc"), dim=8, classes=3)
+    >>> head(torch.zeros(2, 5, 8), torch.ones(2, 5, dtype=torch.bool)).shape
+    torch.Size([2, 3])
+    """
+    family = ScorePoolClassifier if isinstance(spec, ScorePoolSpec) else VectorPoolClassifier
     return family(spec, dim, classes)
 
 
-def _gate(spec: HeadSpec, width: int) -> nn.Module:
-    return ContextGate(width, spec.gate_activation) if spec.gate == "context" else nn.Identity()
+def _gate(spec: HeadSpec, dim: int) -> nn.Module:
+    return ContextGate(dim, spec.gate_activation) if spec.gate == "context" else nn.Identity()
 
 
-def _classifier(spec: HeadSpec, width: int, classes: int) -> nn.Module:
+def _classifier(spec: HeadSpec, dim: int, classes: int) -> nn.Module:
     """FC: a hidden layer with ReLU, then a linear layer; or the linear layer alone."""
     if spec.hidden is None:
-        return nn.Linear(width, classes)
+        return nn.Linear(dim, classes)
     activation = nn.Sequential(nn.ReLU(), Dropout(spec.dropout))
-    return nn.Sequential(nn.Linear(width, spec.hidden), activation, nn.Linear(spec.hidden, classes))
+    return nn.Sequential(nn.Linear(dim, spec.hidden), activation, nn.Linear(spec.hidden, classes))

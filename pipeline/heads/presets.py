@@ -1,18 +1,18 @@
 """The named heads. Needs no torch.
 
-The first 28 are those of the authors' notebooks: seven pools, each plain, with context gating (cg), with a hidden layer
-(fc), and with both. Then the field's pools of vectors, each with a hidden layer; then the pools of scores.
+The published 28 are those of the authors' notebooks: seven pools, each plain, with context gating (cg), with a hidden
+layer (fc), and with both. Every other pool gives one more: of vectors with a hidden layer, POOL_fc; of scores, POOL.
 """
 
 import difflib
+import json
+from typing import Any
 
-from pydantic import ValidationError
+from pipeline.core.errors import SettingsError
+from pipeline.heads.registry import parse, specs
+from pipeline.heads.spec import HeadSpec, ScorePoolSpec
 
-from pipeline.errors import SettingsError
-from pipeline.heads.registry import SCORE
-from pipeline.heads.spec import HeadSpec
-
-_NOTEBOOKS = {
+_NOTEBOOKS: dict[str, dict[str, Any]] = {
     "average": {"pool": "mean"},
     "attention": {"pool": "attention"},
     "attention2": {"pool": "attention2"},
@@ -21,24 +21,12 @@ _NOTEBOOKS = {
     "squeeze_expand": {"pool": "squeeze_expand"},
     "squeeze_expand_out": {"pool": "squeeze_expand", "project": True},
 }
-_ENDINGS = {
+_ENDINGS: dict[str, dict[str, Any]] = {
     "": {"hidden": None},
     "_cg": {"gate": "context", "hidden": None},
     "_fc": {},
     "_cg_fc": {"gate": "context"},
 }
-_FIELD = (
-    "max",
-    "gem",
-    "sum",
-    "gated_attention",
-    "multi_query",
-    "pma",
-    "soft_dbow",
-    "netvlad",
-    "netrvlad",
-    "nextvlad",
-)
 
 # The highest micro average precision on validation of all that were tried, within 400,000 parameters. It wins because
 # it is built as the label is: a set has a label when one of its images has it, so each image is classified by itself
@@ -47,36 +35,47 @@ _FIELD = (
 BEST = "noisy_or_dropout"
 
 PUBLISHED: dict[str, HeadSpec] = {
-    f"{name}{ending}": HeadSpec(**parts, **rest)
+    f"{name}{ending}": parse({**parts, **rest})
     for name, parts in _NOTEBOOKS.items()
     for ending, rest in _ENDINGS.items()
 }
+_IN_NOTEBOOKS = {spec.pool for spec in PUBLISHED.values()}
 PRESETS: dict[str, HeadSpec] = {
     **PUBLISHED,
-    **{f"{pool}_fc": HeadSpec(pool=pool) for pool in _FIELD},
-    **{pool: HeadSpec(pool=pool) for pool in SCORE},
-    BEST: HeadSpec(pool="noisy_or", dropout=0.5),
+    **{
+        pool if issubclass(spec, ScorePoolSpec) else f"{pool}_fc": parse({"pool": pool})
+        for pool, spec in specs().items()
+        if pool not in _IN_NOTEBOOKS
+    },
+    BEST: parse({"pool": "noisy_or", "dropout": 0.5}),
 }
 
 
-def resolve(spec: str | dict | HeadSpec) -> HeadSpec:
-    """The parts of a head that is given by a preset's name or a mapping.
+def preset(name: str) -> HeadSpec:
+    """A named head.
 
     Raises:
-        SettingsError: when the name, a key or a value is unknown.
+        SettingsError: when there is none of that name; with the nearest name.
+
+    >>> preset("squeeze_out_fc").model_dump(include={"pool", "squeeze", "project", "hidden"})
+    {'pool': 'squeeze_attention', 'hidden': 256, 'squeeze': 256, 'project': True}
     """
-    if isinstance(spec, HeadSpec):
-        return spec
-    if isinstance(spec, str):
-        if spec not in PRESETS:
-            near = difflib.get_close_matches(spec, PRESETS, 1)
-            raise SettingsError(
-                f"unknown head {spec!r}{f'; did you mean {near[0]}?' if near else ''} (presets: {', '.join(PRESETS)})"
-            )
-        return PRESETS[spec]
-    try:
-        return HeadSpec.model_validate(spec)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = "".join(f"{key}: " for key in first["loc"])
-        raise SettingsError(f"head {spec}: {place}{first['msg'].removeprefix('Value error, ')}") from None
+    if name not in PRESETS:
+        near = difflib.get_close_matches(name, PRESETS, 1)
+        raise SettingsError(
+            f"unknown head {name!r}{f'; did you mean {near[0]}?' if near else ''} (presets: {', '.join(PRESETS)})"
+        )
+    return PRESETS[name]
+
+
+def listing(dim: int, classes: int, *, as_json: bool) -> str:
+    """The named heads and their parameters for d = `dim` and c = `classes`, as lines for people or as JSON.
+
+    >>> listing(1024, 1000, as_json=False).splitlines()[0].split()
+    ['average', '1,025,000']
+    """
+    counts = {name: spec.parameter_count(dim, classes) for name, spec in PRESETS.items()}
+    if as_json:
+        rows = [{"name": name, "parameters": counts[name], "spec": PRESETS[name].model_dump()} for name in PRESETS]
+        return json.dumps(rows, indent=2)
+    return "\n".join(f"{name:26s} {count:>12,}" for name, count in counts.items())

@@ -1,41 +1,51 @@
-"""What a head is made of, and what follows from it: its size, and whether it can be merged. Needs no torch."""
+"""What a head is made of, and what follows from it: its size, and whether an adapter can be merged in. Needs no torch.
 
-from typing import Annotated, Any, Literal
+Every pool has a class of spec in its file under `pools/`. It adds the pool's options to those that all heads have, and
+says how many parameters the pool has, how long the vectors are that leave it, and how it is merged and built.
+"""
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PositiveInt,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
 
-from pipeline.heads.registry import OPTIONS, POOLS, Pool, pools_with
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+from pipeline.heads.lazy import Module
+
+
+@dataclass(frozen=True)
+class Merging:
+    """How an affine map of the images' vectors, x A + t, is merged into a pool.
+
+    Parameters are named as in the pool's state, such as "query" or "first.squeeze.weight".
+
+    Attributes:
+        rows: parameters [..., d] whose rows score vectors; t cancels in the softmax over the images.
+        columns: matrices [d, ...] that make a query, which scores vectors; t cancels here too.
+        layers: linear layers with a bias that take the vectors.
+        queries: parameters into which the scale of the scores is multiplied (`QueryPoolSpec`).
+        keeps_space: whether what the classifier takes lies in the space of the vectors, so that it meets the map too:
+            a weighted sum of them with weights that sum to 1, several such sums one behind the other, or, in front of
+            a pool of scores, the vectors themselves.
+        obstacle: why nothing can be merged, in a few words; None: it can.
+    """
+
+    rows: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+    queries: tuple[str, ...] = ()
+    keeps_space: bool = True
+    obstacle: str | None = None
 
 
 class HeadSpec(BaseModel):
-    """A head's parts. Options that only some pools have are refused for the others, and filled in where left out.
+    """The parts that every head has; the base of the pools' specs.
 
     Attributes:
-        pool: how a set becomes one: a name of `registry.VECTOR` (pools the images' vectors, then classifies) or of
-            `registry.SCORE` (classifies each image, then pools its scores).
-        squeeze: width of the squeezed space.
-        project: the pooled vector leaves squeezed (`squeeze` wide) instead of in the original space.
-        rank: width inside the second layer of low_rank_attention2.
-        queries: how many learnt queries; each pools a vector of its own, and they are concatenated.
-        attention_heads: heads of multi-head attention; they divide `width`.
-        attention_width: width of gated attention; null for instance_attention: scores that are linear in the vector.
-        feed_forward: whether the transformer's feed-forward layer follows its attention.
-        width: of the space that each vector is mapped to before it is pooled.
-        clusters: how many, or words.
-        groups: parts of a vector that are assigned to clusters one by one; they divide `width`.
-        divide_by: the sum is divided by this instead of by the number of images.
-        scale_scores: attention scores are scaled by the width; false: they are as published.
+        pool: what makes one vector or one score of a set; the name of a file under `pools/`.
         gate: "context" puts context gating before the classifier.
         gate_activation: the gate's non-linearity; "sigmoid" in Miech et al., "tanh" in the code of the seed's authors.
-        hidden: width of the classifier's hidden layer, or null for a linear classifier.
+        hidden: how many numbers the classifier's hidden layer has, or null for a linear classifier.
         dropout: share of the vectors' numbers, and of the hidden layer's, that are left out at random in training.
         mask_padding: false: padding, as zeros, takes part as if it were images.
         standardised: the head standardises its vectors; false: it takes them as they come.
@@ -43,91 +53,114 @@ class HeadSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    pool: Literal[tuple(POOLS)]
-    squeeze: PositiveInt | None = None
-    project: bool | None = None
-    rank: PositiveInt | None = None
-    queries: PositiveInt | None = None
-    attention_heads: PositiveInt | None = None
-    attention_width: PositiveInt | None = None
-    feed_forward: bool | None = None
-    width: PositiveInt | None = None
-    clusters: PositiveInt | None = None
-    groups: PositiveInt | None = None
-    divide_by: PositiveInt | None = None
-    scale_scores: bool | None = None
+    pool: str
     gate: Literal["none", "context"] = "none"
-    gate_activation: Literal["sigmoid", "tanh"] | None = None
+    gate_activation: Literal["sigmoid", "tanh"] = "sigmoid"
     hidden: PositiveInt | None = 256
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     mask_padding: bool = True
     standardised: bool = True
 
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_in(cls, given: Any) -> Any:
-        """Defaults of the pool's own options and of the gate's; what has neither is refused."""
-        if not isinstance(given, dict) or given.get("pool") not in list(POOLS):
-            return given
-        defaults = POOLS[given["pool"]].options
-        for option in given:
-            if option in OPTIONS and option not in defaults:
-                able = f"needs a pool that {OPTIONS[option]} ({', '.join(pools_with(option))})"
-                raise ValueError(f"{option} {able}, not {given['pool']}")
-        if given.get("gate") == "context":
-            return {**defaults, "gate_activation": "sigmoid", **given}
-        if "gate_activation" in given:
-            raise ValueError("gate_activation needs gate: context")
-        return {**defaults, **given}
-
     @model_validator(mode="after")
-    def _fits_together(self) -> "HeadSpec":
-        needed = [option for option, default in self.traits.options.items() if default is not None]
-        needed += ["gate_activation"] if self.gate == "context" else []
-        for option in needed:
-            if getattr(self, option) is None:
-                raise ValueError(f"{option} needs a value")
-        for parts in ("attention_heads", "groups"):
-            if (number := getattr(self, parts)) and self.width % number:
-                raise ValueError(f"width {self.width} cannot be divided into {number} {parts}")
+    def _activation_has_a_gate(self) -> Self:
+        if self.gate == "none" and self.gate_activation != "sigmoid":
+            raise ValueError("gate_activation needs gate: context")
         return self
 
-    @model_serializer(mode="wrap")
-    def _what_applies(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Every key that this head has, and no other."""
-        absent = OPTIONS.keys() - self.traits.options.keys()
-        absent |= {"gate_activation"} if self.gate == "none" else set()
-        return {key: value for key, value in whole(self).items() if key not in absent}
+    def pool_parameters(self, dim: int, classes: int) -> int:
+        """How many trained numbers the pool has, for d = `dim` and c = `classes`.
 
-    @property
-    def traits(self) -> Pool:
-        """What the registry has on the pool."""
-        return POOLS[self.pool]
+        >>> from pipeline.heads.presets import preset
+        >>> preset("attention").pool_parameters(dim=1280, classes=18)
+        1280
+        """
+        return 0
 
-    def options(self) -> dict[str, Any]:
-        """The pool's own options."""
-        return {option: getattr(self, option) for option in self.traits.options}
+    def output_dim(self, dim: int) -> int:
+        """How many numbers a vector has that the gate and the classifier take, for d = `dim`.
+
+        >>> from pipeline.heads.presets import preset
+        >>> preset("squeeze_out").output_dim(dim=1280), preset("noisy_or").output_dim(dim=1280)
+        (256, 1280)
+        """
+        return dim
+
+    def merging(self) -> Merging:
+        """How an affine map of the vectors is merged into the pool.
+
+        >>> from pipeline.heads.presets import preset
+        >>> preset("attention").merging().rows
+        ('query',)
+        """
+        return Merging(obstacle="its pool does not say how")
+
+    @abstractmethod
+    def build_pool(self, dim: int, classes: int) -> Module:
+        """The untrained pool, for d = `dim` and c = `classes`. Imports torch.
+
+        >>> from pipeline.heads.presets import preset
+        >>> preset("attention").build_pool(dim=8, classes=3).query.shape
+        torch.Size([8])
+        """
+
+    def obstacle(self) -> str | None:
+        """Why an affine map of the vectors, such as an adapter, cannot be merged in, in a few words; None: it can.
+
+        >>> from pipeline.heads.presets import preset
+        >>> preset("average_cg").obstacle()
+        'context gating multiplies the vector itself'
+        """
+        if self.gate == "context":
+            return "context gating multiplies the vector itself"
+        if not self.mask_padding:
+            return "padding takes part, and has no vector to map"
+        return self.merging().obstacle
+
+    def parameter_count(self, dim: int, classes: int) -> int:
+        """How many trained numbers the head has.
+
+        Args:
+            dim: d.
+            classes: c.
+
+        >>> from pipeline.heads.presets import preset
+        >>> preset("average").parameter_count(dim=1024, classes=1000)
+        1025000
+        """
+        size = self.output_dim(dim)
+        gate = size * size + size if self.gate == "context" else 0
+        hidden, last = (0, size) if self.hidden is None else (self.hidden * (size + 1), self.hidden)
+        return self.pool_parameters(dim, classes) + gate + hidden + classes * (last + 1)
 
 
-def parameter_count(spec: HeadSpec, dim: int, classes: int) -> int:
-    """How many trained numbers a head has for d = `dim` and c = `classes`, by its parts' formulas."""
-    width = spec.traits.width(spec, dim)
-    gate = width * width + width if spec.gate == "context" else 0
-    hidden, last = (0, width) if spec.hidden is None else (spec.hidden * (width + 1), spec.hidden)
-    return spec.traits.parameters(spec, dim, classes) + gate + hidden + classes * (last + 1)
+class VectorPoolSpec(HeadSpec):
+    """A head that pools the images' vectors, then classifies what it pooled.
+
+    `build_pool` gives a module. It takes x float [b, s, d], zeros at padding, and a mask bool [b, s]. It gives the
+    pooled vectors, float [b, output_dim], and how much each image counted in them, float [b, s]: this sums to 1 over a
+    set's images and is 0 at padding. An empty set pools to zeros.
+    """
 
 
-def obstacle(spec: HeadSpec) -> str | None:
-    """Why an affine map of the vectors cannot be merged into a head, in a few words; None where it can."""
-    if spec.gate == "context":
-        return "context gating multiplies the vector itself"
-    if not spec.mask_padding:
-        return "padding takes part, and has no vector to map"
-    if spec.divide_by is not None:
-        return "its weights do not sum to one"
-    return spec.traits.obstacle
+class QueryPoolSpec(VectorPoolSpec):
+    """A head whose pool scores vectors by queries.
+
+    A learnt query of k numbers (`Merging.queries`) scores with the scale 1 / root of k, a query of d numbers that is
+    made anew for each set (`Merging.columns`) with the scale 1 / d.
+
+    Attributes:
+        scale_scores: attention scores have this scale; false: they are as published, without one.
+    """
+
+    scale_scores: bool = True
 
 
-def can_merge(spec: HeadSpec) -> bool:
-    """Whether an affine map of the vectors, such as an adapter between backbones, can be merged into a head."""
-    return obstacle(spec) is None
+class ScorePoolSpec(HeadSpec):
+    """A head that classifies each image, then pools each label's scores over the set.
+
+    `build_pool` gives a `ScorePool` (`layers/score_pool.py`).
+    """
+
+    def merging(self) -> Merging:
+        """As HeadSpec has it; a pool of scores that reads vectors too has to say how it takes the map."""
+        return Merging()

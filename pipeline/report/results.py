@@ -1,17 +1,22 @@
 """What the heads did, read from the disk into one tidy frame, with every interval and every comparison."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
-from pipeline import layout, scores, statistics, swap_tables
-from pipeline.errors import StageError
-from pipeline.heads import PRESETS, PUBLISHED, HeadSpec
+from pipeline.core.errors import StageError
+from pipeline.evaluation import results as saved
+from pipeline.heads.presets import PRESETS, PUBLISHED
+from pipeline.metrics.bootstrap import LEVEL, estimate, holm
+from pipeline.project import Project
+
+if TYPE_CHECKING:
+    from pipeline.settings import Settings
 
 FLOOR = ("any", "popularity")
 KEYS = ["metric", "k", "by", "segment"]
@@ -22,14 +27,15 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Results:
-    """Everything that the tables, the figures and the page show.
+    """Everything that the tables, the plots and the page show.
 
     Attributes:
-        backbones: those declared, in order.
+        backbones: those compared, in order.
         heads: likewise.
-        figures: one row a figure: backbone, head, metric, k, by, segment, n, seeds (how many), mean, low, high. `by` is
-            "all", or what divides the sets or labels (`summary.segments`), or "label"; the floor's rows are of backbone
-            "any" and head "popularity".
+        ks: how many labels are recommended.
+        values: one row a metric value: backbone, head, metric, k, by, segment, n, seeds (how many), mean, low, high.
+            `by` is "all", or what divides the sets or labels (`metrics.measure.segments`), or "label"; the floor's rows
+            are of backbone "any" and head "popularity".
         comparisons: one row a test: backbone, head, against, metric, k, difference, low, high, p, adjusted, holds.
         history: one row an epoch of a kept run: backbone, head, seed, epoch, loss, micro_ap (on validation).
         training: by backbone and head, what tuning tried and chose.
@@ -39,15 +45,17 @@ class Results:
         best: the best head on each backbone, by validation.
         reference: the best published head on each backbone, by validation.
         average: the head that is plain averaging; None where it is not compared.
-        missing: declared pairs that have no figures.
-        ablation: content of reports/ablation.json; None where there is none.
-        swaps: contents of reports/swap.
-        data: content of reports/data.json.
+        missing: compared pairs that have no values.
+        merged: heads of another backbone that read this one's vectors, as (backbone, "HEAD from OLD").
+        ablation: content of cache/ablation.json; None where there is none.
+        swaps: contents of cache/swap.
+        data: content of data/description.json.
     """
 
     backbones: list[str]
     heads: list[str]
-    figures: pl.DataFrame
+    ks: list[int]
+    values: pl.DataFrame
     comparisons: pl.DataFrame
     history: pl.DataFrame
     training: dict[Pair, dict]
@@ -57,13 +65,34 @@ class Results:
     reference: dict[str, str]
     average: str | None
     missing: list[Pair]
+    merged: list[Pair]
     ablation: dict | None
     swaps: list[dict]
     data: dict
 
-    def figure(self, pair: Pair, metric: str, k: int | None = None, by: str = "all", segment: str = "") -> dict | None:
-        """One row of `figures`; None where there is none."""
+    @property
+    def pairs(self) -> list[Pair]:
+        """Every compared backbone with every compared head."""
+        return [(backbone, head) for backbone in self.backbones for head in self.heads]
+
+    def value(
+        self, pair: Pair, metric: str, k: int | None = None, *, by: str = "all", segment: str = ""
+    ) -> dict | None:
+        """One row of `values`; None where there is none."""
         return self._rows.get((*pair, metric, k, by, segment))
+
+    @cached_property
+    def cost_of(self) -> dict[Pair, dict]:
+        """The rows of `costs`, by backbone and head."""
+        return {(row["backbone"], row["head"]): row for row in self.costs.to_dicts()}
+
+    @cached_property
+    def differences(self) -> dict[tuple, list[dict]]:
+        """The rows of `comparisons` that hold, by backbone, head, metric and k."""
+        rows: dict[tuple, list[dict]] = {}
+        for row in self.comparisons.filter(pl.col("holds")).to_dicts():
+            rows.setdefault((row["backbone"], row["head"], row["metric"], row["k"]), []).append(row)
+        return rows
 
     def seen(self) -> str:
         """How much of what is tested the heads may know by heart: one sentence."""
@@ -78,134 +107,156 @@ class Results:
 
     @cached_property
     def _rows(self) -> dict[tuple, dict]:
-        return {tuple(row[key] for key in ("backbone", "head", *KEYS)): row for row in self.figures.to_dicts()}
+        return {tuple(row[key] for key in ("backbone", "head", *KEYS)): row for row in self.values.to_dicts()}
 
 
-def gather(backbones: list[str], heads: Mapping[str, HeadSpec]) -> Results:
-    """Reads the results of the declared backbones and heads.
+def gather(project: Project, settings: "Settings") -> Results:
+    """Reads the results of the compared backbones and heads, and of the heads that were merged.
 
     Raises:
         StageError: when no pair has any, the data were never described, or a file is damaged.
     """
-    data = read_json(layout.DATA_REPORT)
+    data = read_json(project.description)
     if data is None:
-        raise StageError(f"{layout.DATA_REPORT} is missing: run visagg sets, or dvc repro")
+        raise StageError(f"{project.description} is missing: run visagg sets, or dvc repro")
+    backbones, heads = settings.compare.backbones, settings.compared()
     pairs = [(backbone, head) for backbone in backbones for head in heads]
-    folders = {FLOOR: layout.FLOOR_SCORES, **{pair: layout.scores(pair[0]) / pair[1] for pair in pairs}}
-    values = {pair: _values(found) for pair, path in folders.items() if (found := scores.figures(path)) is not None}
-    if not values.keys() - {FLOOR}:
-        raise StageError("no declared backbone and head has figures: run visagg evaluate, or dvc repro")
-    training = {pair: own for pair in values if (own := scores.training(folders[pair]))}
-    best = {backbone: _best(backbone, list(heads), training) for backbone in backbones}
-    published = [head for head, spec in heads.items() if spec in PUBLISHED.values()]
-    reference = {backbone: _best(backbone, published, training) for backbone in backbones}
+    swaps = read_swaps(project)
+    merged = _merged(project, swaps)
+    folders = {FLOOR: project.popularity, **{pair: project.results(*pair) for pair in pairs}, **merged}
+    samples = {pair: _samples(values) for pair, path in folders.items() if (values := saved.values(path)) is not None}
+    if not samples.keys() & set(pairs):
+        raise StageError("no compared backbone and head has results: run visagg evaluate, or dvc repro")
+    training = {pair: content for pair in samples if (content := saved.training(folders[pair]))}
+    reference = _best(backbones, [head for head, spec in heads.items() if spec in PUBLISHED.values()], training)
     average = next((head for head, spec in heads.items() if spec == PRESETS["average"]), None)
-    references = {backbone: [reference[backbone], average] for backbone in backbones}
-    costs, machine = _costs(pairs)
+    costs, machine = _costs(project, pairs)
     return Results(
         backbones=backbones,
         heads=list(heads),
-        figures=_estimates(values),
-        comparisons=_comparisons(pairs, values, references),
-        history=_history(training),
+        ks=settings.evaluate.ks,
+        values=_estimates(samples),
+        comparisons=_comparisons(pairs, samples, reference=reference, average=average),
+        history=_history({pair: training[pair] for pair in pairs if pair in training}),
         training=training,
         costs=costs,
         machine=machine,
-        best={backbone: head for backbone, head in best.items() if head},
-        reference={backbone: head for backbone, head in reference.items() if head},
+        best=_best(backbones, list(heads), training),
+        reference=reference,
         average=average,
-        missing=[pair for pair in pairs if pair not in values],
-        ablation=read_json(layout.ABLATION),
-        swaps=swap_tables.read(layout.SWAPS),
+        missing=[pair for pair in pairs if pair not in samples],
+        merged=[pair for pair in merged if pair in samples],
+        ablation=read_json(project.ablation),
+        swaps=swaps,
         data=data,
     )
 
 
+def read_swaps(project: Project) -> list[dict]:
+    """All swaps that have values, by old and new backbone.
+
+    Raises:
+        StageError: when a file is damaged.
+    """
+    return [content for path in sorted(project.swaps.glob("*/*.json")) if (content := read_json(path))]
+
+
+def _merged(project: Project, swaps: list[dict]) -> dict[Pair, Path]:
+    """Results of merged heads, under the backbone whose vectors they read."""
+    return {
+        (swap["new"], f"{head} from {swap['old']}"): project.merged_results(swap["old"], swap["new"], head)
+        for swap in swaps
+        for head in swap["heads"]
+    }
+
+
 @dataclass(frozen=True)
-class Values:
-    """A figure before it is summed up: how many sets, and float [seeds, 1 + resamples]."""
+class Samples:
+    """A metric before it is summed up: how many sets, and its values, float [seeds, 1 + resamples]."""
 
     n: int
-    samples: np.ndarray
+    values: np.ndarray
 
 
-def _values(figures: pl.DataFrame) -> dict[tuple, Values]:
-    """A head's figures by metric, k, by and segment."""
-    grouped = figures.group_by(KEYS, maintain_order=True).agg("n", "value", "samples")
+def _samples(values: pl.DataFrame) -> dict[tuple, Samples]:
+    """A head's values by metric, k, by and segment."""
+    grouped = values.group_by(KEYS, maintain_order=True).agg("n", "value", "samples")
     return {
-        tuple(row[key] for key in KEYS): Values(
+        tuple(row[key] for key in KEYS): Samples(
             row["n"][0], np.column_stack([row["value"], np.array(row["samples"], np.float64)])
         )
         for row in grouped.iter_rows(named=True)
     }
 
 
-def _estimates(values: dict[Pair, dict[tuple, Values]]) -> pl.DataFrame:
-    """Each figure with its interval; all lie between 0 and 1."""
+def _estimates(samples: dict[Pair, dict[tuple, Samples]]) -> pl.DataFrame:
+    """Each metric value with its interval; all lie between 0 and 1."""
     rows = []
-    for pair, figures in values.items():
-        for key, own in figures.items():
-            found = statistics.estimate(own.samples)
-            bounds = (max(0.0, found.low), min(1.0, found.high))
-            rows.append((*pair, *key, own.n, len(own.samples), found.value, *bounds))
+    for pair, metrics in samples.items():
+        for key, sampled in metrics.items():
+            estimated = estimate(sampled.values)
+            bounds = (max(0.0, estimated.low), min(1.0, estimated.high))
+            rows.append((*pair, *key, sampled.n, len(sampled.values), estimated.value, *bounds))
     names = ["backbone", "head", *KEYS, "n", "seeds", "mean", "low", "high"]
     kinds = [pl.String, pl.String, pl.String, pl.Int64, pl.String, pl.String, pl.Int64, pl.Int64, *[pl.Float64] * 3]
-    return pl.DataFrame(rows, dict(zip(names, kinds)), orient="row")
+    return pl.DataFrame(rows, dict(zip(names, kinds, strict=True)), orient="row")
 
 
 def _comparisons(
-    pairs: list[Pair], values: dict[Pair, dict[tuple, Values]], references: dict[str, list[str | None]]
+    pairs: list[Pair], samples: dict[Pair, dict[tuple, Samples]], *, reference: dict[str, str], average: str | None
 ) -> pl.DataFrame:
     """Each head against averaging and the best published head of its backbone: one family of tests."""
     rows = []
     for backbone, head in pairs:
-        for other in dict.fromkeys(references[backbone]):
-            if other in (None, head) or not {(backbone, head), (backbone, other)} <= values.keys():
+        for against in dict.fromkeys([reference.get(backbone), average]):
+            if against is None or against == head or not {(backbone, head), (backbone, against)} <= samples.keys():
                 continue
-            theirs = values[backbone, other]
-            for key, own in values[backbone, head].items():
+            baseline = samples[backbone, against]
+            for key, sampled in samples[backbone, head].items():
                 metric, k, by, _ = key
-                if by == "all" and (metric in COMPARED_AT_K or k is None):
-                    found = statistics.estimate(own.samples, theirs[key].samples)
-                    bounds = (max(-1.0, found.low), min(1.0, found.high))
-                    rows.append((backbone, head, other, metric, k, found.value, *bounds, found.p))
+                if key in baseline and by == "all" and (metric in COMPARED_AT_K or k is None):
+                    estimated = estimate(sampled.values, baseline[key].values)
+                    bounds = (max(-1.0, estimated.low), min(1.0, estimated.high))
+                    rows.append((backbone, head, against, metric, k, estimated.value, *bounds, estimated.p))
     names = ["backbone", "head", "against", "metric", "k", "difference", "low", "high", "p"]
     kinds = [*[pl.String] * 4, pl.Int64, *[pl.Float64] * 4]
-    frame = pl.DataFrame(rows, dict(zip(names, kinds)), orient="row")
-    adjusted = statistics.holm(frame["p"].to_numpy()) if len(frame) else np.zeros(0)
-    return frame.with_columns(pl.Series("adjusted", adjusted)).with_columns(
-        holds=pl.col("adjusted") < 1 - statistics.LEVEL
-    )
+    frame = pl.DataFrame(rows, dict(zip(names, kinds, strict=True)), orient="row")
+    adjusted = holm(frame["p"].to_numpy()) if len(frame) else np.zeros(0)
+    return frame.with_columns(pl.Series("adjusted", adjusted)).with_columns(holds=pl.col("adjusted") < 1 - LEVEL)
 
 
-def _best(backbone: str, heads: list[str], training: dict[Pair, dict]) -> str | None:
-    """The head with the highest micro average precision on validation, mean over seeds."""
-    known = [head for head in heads if (backbone, head) in training]
-    quality = {head: np.mean([seed["micro_ap"] for seed in training[backbone, head]["seeds"]]) for head in known}
-    return max(quality, key=quality.__getitem__, default=None)
+def _best(backbones: list[str], heads: list[str], training: dict[Pair, dict]) -> dict[str, str]:
+    """The head with the highest micro average precision on validation, mean over seeds, of each backbone with any."""
+    best = {}
+    for backbone in backbones:
+        trained = [head for head in heads if (backbone, head) in training]
+        quality = {head: np.mean([run["micro_ap"] for run in training[backbone, head]["seeds"]]) for head in trained}
+        if quality:
+            best[backbone] = max(quality, key=quality.__getitem__)
+    return best
 
 
 def _history(training: dict[Pair, dict]) -> pl.DataFrame:
     names = {"backbone": pl.String, "head": pl.String, "seed": pl.Int64, "epoch": pl.Int64}
     rows = [
         {"backbone": backbone, "head": head, **epoch}
-        for (backbone, head), own in training.items()
-        for epoch in own["epochs"]
+        for (backbone, head), content in training.items()
+        for epoch in content["epochs"]
     ]
     return pl.DataFrame(rows, {**names, "loss": pl.Float64, "micro_ap": pl.Float64})
 
 
-def _costs(pairs: list[Pair]) -> tuple[pl.DataFrame, dict | None]:
+def _costs(project: Project, pairs: list[Pair]) -> tuple[pl.DataFrame, dict | None]:
     """What each head costs, and where that was measured."""
     numbers = ["parameters", "folded_parameters", "milliseconds", "folded_milliseconds"]
-    measured = {backbone: read_json(layout.cost(backbone)) for backbone, _ in pairs}
+    measured = {backbone: read_json(project.cost(backbone)) for backbone, _ in pairs}
     rows = [
-        [backbone, head, *(own["heads"][head][name] for name in numbers), own["backbone_parameters"]]
+        [backbone, head, *(cost["heads"][head][name] for name in numbers), cost["backbone_parameters"]]
         for backbone, head in pairs
-        if (own := measured[backbone]) and head in own["heads"]
+        if (cost := measured[backbone]) and head in cost["heads"]
     ]
     kinds = [pl.String, pl.String, pl.Int64, pl.Int64, pl.Float64, pl.Float64, pl.Int64]
-    schema = dict(zip(["backbone", "head", *numbers, "backbone_parameters"], kinds))
+    schema = dict(zip(["backbone", "head", *numbers, "backbone_parameters"], kinds, strict=True))
     first = next(filter(None, measured.values()), None)
     machine = first and {**first["machine"], "images": first["images"], "classes": first["classes"]}
     return pl.DataFrame(rows, schema, orient="row"), machine

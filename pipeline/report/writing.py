@@ -1,94 +1,117 @@
-"""Tables to files: Markdown for people, CSV for programs, LaTeX for papers."""
+"""Tables and metric values to files: Markdown for people, CSV and JSON for programs, LaTeX for papers."""
 
 import csv
 import io
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import polars as pl
 from tabulate import tabulate
 
-from pipeline import files, layout
-from pipeline.report.results import Results
-from pipeline.report.tables import Figure, Table
+from pipeline.core.files import write_aside, write_json
+from pipeline.metrics.measure import main_values
+from pipeline.project import Project
+from pipeline.report.origin import origin
+from pipeline.report.results import FLOOR, Pair, Results
+from pipeline.report.table import Cell, Measured, Table
 
 
-def write(table: Table, data: dict) -> None:
-    """Writes a table in all its forms; `data` is what reports/data.json holds.
+def write_tables(project: Project, results: Results, tables: Sequence[Table]) -> None:
+    """Writes all tables in all their forms, and all values as one tidy frame; what older runs left is gone.
 
-    Of swaps it writes LaTeX alone: swap.md and swap.csv, by `swap_tables`, hold more than one table can.
+    What a machine measured has a folder of its own.
     """
-    texts = {".md": markdown(table, data), ".csv": comma_separated(table), ".tex": latex(table, data)}
-    for suffix, text in texts.items():
-        if table.name == "swap" and suffix != ".tex":
-            continue
-        with files.write_aside(layout.TABLES / f"{table.name}{suffix}") as aside:
-            aside.write_text(text, encoding="utf-8")
+    with write_aside(project.tables) as aside:
+        _write(aside, [table for table in tables if not table.of_machine], results.data)
+        _rounded(results.values).write_csv(aside / "results.csv")
+    with write_aside(project.times) as aside:
+        _write(aside, [table for table in tables if table.of_machine], results.data)
 
 
-def write_results(results: Results) -> None:
-    """Writes the tidy frame that the tables are made of, and what `dvc plots` draws."""
-    at_k = results.figures.filter(pl.col("by") == "all", pl.col("metric") == "f1")
+def write_metrics(project: Project, results: Results) -> None:
+    """Writes the main metric values for `dvc metrics`, a file a head; what older runs left is gone."""
+    with write_aside(project.metrics) as aside:
+        for (backbone, head), values in results.values.group_by("backbone", "head", maintain_order=True):
+            write_json(aside / _metrics_file((backbone, head)), main_values(values.rename({"mean": "value"})))
+
+
+def _metrics_file(pair: Pair) -> str:
+    """Such as lite1/noisy_or.json; the floor's is popularity.json."""
+    backbone, head = pair
+    return f"{head}.json" if pair == FLOOR else f"{backbone}/{head.replace(' ', '_')}.json"
+
+
+def write_plot_data(folder: Path, results: Results) -> None:
+    """Writes what `dvc plots` draws into a folder: the compared heads and the floor."""
+    at_k = results.values.filter(
+        pl.col("head").is_in([*results.heads, FLOOR[1]]), pl.col("by") == "all", pl.col("metric") == "f1"
+    )
     epochs = results.history.group_by("backbone", "head", "epoch", maintain_order=True)
-    for path, frame in (
-        (layout.TABLES / "results.csv", results.figures),
-        (layout.PLOTS / "f1_at_k.csv", at_k.select("backbone", "head", "k", "low", "high", f1="mean")),
-        (layout.PLOTS / "training.csv", epochs.agg(pl.col("micro_ap").mean())),
-    ):
-        with files.write_aside(path) as aside:
-            frame.with_columns(pl.col(pl.Float64).round(6)).write_csv(aside)
+    _rounded(at_k.select("backbone", "head", "k", "low", "high", f1="mean")).write_csv(folder / "f1_at_k.csv")
+    _rounded(epochs.agg(pl.col("micro_ap").mean())).write_csv(folder / "training.csv")
+
+
+def _write(folder: Path, tables: Iterable[Table], data: dict) -> None:
+    folder.mkdir()
+    for table in tables:
+        texts = {".md": markdown(table, data), ".csv": comma_separated(table), ".tex": latex(table, data)}
+        for suffix, text in {**texts, **table.longer}.items():
+            (folder / f"{table.name}{suffix}").write_text(text, encoding="utf-8")
+
+
+def _rounded(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(pl.col(pl.Float64).round(6))
 
 
 def markdown(table: Table, data: dict) -> str:
     """A page with the title, where the data are from, the table and its notes."""
-    lines = [f"# {table.title}", "", origin(data, "**Simulated**"), "", _grid(table, "github", "|", "\\|")]
-    return "\n".join([*lines, "", table.notes, ""])
+    grid = _grid(table, "github", lambda text: text.replace("|", "\\|"))
+    return "\n".join([f"# {table.title}", "", origin(data, "**Simulated**"), "", grid, "", table.notes, ""])
 
 
 def latex(table: Table, data: dict) -> str:
     """A tabular for the booktabs package; the title and the notes are comments above it."""
     comments = [table.title, origin(data, "Simulated"), *table.notes.splitlines()]
-    return "\n".join([*(f"% {line}" for line in comments), _grid(table, "latex_booktabs"), ""])
+    return "\n".join([*(f"% {line}" for line in comments), _grid(table, "latex_booktabs", str), ""])
 
 
 def comma_separated(table: Table) -> str:
-    """The same cells; a figure takes three columns: value, low and high, and a fourth where some have marks."""
+    """The same cells; a metric value takes three columns: value, low and high, and a fourth where some have marks."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    parts = [_parts([row[place] for row in table.rows]) for place in range(len(table.columns))]
-    writer.writerow([name if not part else f"{name} {part}" for name, own in zip(table.columns, parts) for part in own])
+    parts = [_parts([row[index] for row in table.rows]) for index in range(len(table.columns))]
+    writer.writerow(
+        f"{name} {part}".rstrip() for name, of_column in zip(table.columns, parts, strict=True) for part in of_column
+    )
     for row in table.rows:
-        writer.writerow([cell for value, own in zip(row, parts) for cell in _spread(value, len(own))])
+        writer.writerow(
+            part for cell, of_column in zip(row, parts, strict=True) for part in _spread(cell, len(of_column))
+        )
     return out.getvalue()
 
 
-def origin(data: dict, simulated: str) -> str:
-    """Where the data are from; `simulated` is the word, as loud as the format allows."""
-    source = f"Source: {data['source']}."
-    if not data["simulated"]:
-        return source
-    return f"{source} {simulated}: images drawn by a program, users who do not exist. No figure here is about people."
-
-
-def text(cell: object) -> str:
+def _text(cell: Cell) -> str:
     """A cell as people read it."""
-    if isinstance(cell, Figure):
+    if isinstance(cell, Measured):
         return f"{cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}] {cell.marks}".rstrip()
     return f"{cell:,}" if isinstance(cell, int) else str(cell)
 
 
-def _grid(table: Table, style: str, *escape: str) -> str:
-    cells = [[text(cell).replace(*escape) if escape else text(cell) for cell in row] for row in table.rows]
-    return tabulate(cells, table.columns, style, disable_numparse=True)
+def _grid(table: Table, form: str, escaped: Callable[[str], str]) -> str:
+    cells = [[escaped(_text(cell)) for cell in row] for row in table.rows]
+    return tabulate(cells, table.columns, form, disable_numparse=True)
 
 
-def _parts(cells: list) -> list[str]:
+def _parts(cells: list[Cell]) -> list[str]:
     """What follows a column's name in each of the columns that it takes in CSV."""
-    figures = [cell for cell in cells if isinstance(cell, Figure)]
-    if not figures:
+    measured = [cell for cell in cells if isinstance(cell, Measured)]
+    if not measured:
         return [""]
-    return ["", "low", "high", *["differs"] * any(cell.marks for cell in figures)]
+    return ["", "low", "high", *["differs"] * any(cell.marks for cell in measured)]
 
 
-def _spread(cell: object, columns: int) -> list:
-    if isinstance(cell, Figure):
-        return [*(round(number, 6) for number in cell[:3]), cell.marks][:columns]
+def _spread(cell: Cell, columns: int) -> list[Cell]:
+    if isinstance(cell, Measured):
+        cells: list[Cell] = [*(round(number, 6) for number in (cell.value, cell.low, cell.high)), cell.marks]
+        return cells[:columns]
     return [cell, *[""] * (columns - 1)]

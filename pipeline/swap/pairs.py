@@ -1,21 +1,46 @@
 """Images that have vectors in two stores: which ones fit a map, and how close the map comes on others."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
-from pipeline import adapters
-from pipeline.adapters import Fit, Moments
-from pipeline.embeddings import DONE, Embeddings
-from pipeline.errors import StageError
-from pipeline.progress import Progress
+from pipeline.core.errors import StageError
+from pipeline.core.progress import Progress
+from pipeline.core.vectors import cosines
+from pipeline.embeddings.store import DONE, Embeddings
+from pipeline.swap import maps
+from pipeline.swap.maps import Fit
+from pipeline.swap.moments import Moments, PairSums
 
 BLOCK = 4096  # pairs read at a time
 SIZES = (64, 256, 1024)  # how many images a person may think of embedding first
 HELD_OUT = 10  # one pair in so many chooses strengths and ranks
 LEAST_PAIRS = 2 * HELD_OUT
 MOST_COMPARED = 2000  # images whose vectors are compared one by one
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Maps from one lot of pairs.
+
+    Attributes:
+        rows: the pairs' rows in both stores, int64 [m].
+        sums: over them.
+        fits: the maps, by kind.
+        refused: why maps of the other kinds were not fitted.
+    """
+
+    rows: np.ndarray
+    sums: PairSums
+    fits: dict[str, Fit]
+    refused: dict[str, str]
+
+    @property
+    def held_out(self) -> np.ndarray:
+        """Rows of the pairs that chose strengths and ranks, int64 [m / HELD_OUT]."""
+        return self.rows[is_held_out(len(self.rows))]
 
 
 @dataclass(frozen=True)
@@ -47,87 +72,66 @@ class Stores:
         digests = self.old.digests[rows]
         return rows[np.lexsort(digests.T[::-1])]
 
-    def moments(self, rows: np.ndarray, progress: Progress) -> Moments:
-        """Sums over some pairs, each read once."""
-        total = Moments(self.new.width, self.old.width)
+    def fit(self, rows: np.ndarray, kinds: Iterable[str], *, name: str, reference: Moments | None = None) -> Fitted:
+        """Fits some kinds of map in one pass over the pairs.
+
+        Args:
+            rows: the pairs, int64 [m].
+            kinds: of maps.KINDS.
+            name: for the progress.
+            reference: sums over more pairs, which say how old vectors spread: they are known for all images, the new
+                ones for some. None: these pairs do.
+        """
+        held_out = is_held_out(len(rows))
+        with Progress(name, len(rows), "pairs") as progress:
+            fitting, chooses = (self._moments(rows[which], progress) for which in (~held_out, held_out))
+        sums = PairSums.of(fitting, chooses, reference)
+        return Fitted(rows, sums, *maps.fit_kinds(kinds, sums))
+
+    def _moments(self, rows: np.ndarray, progress: Progress) -> Moments:
+        """Sums over some pairs, each read once, a block at a time."""
+        total = Moments.of(np.zeros((0, self.new.dim)), np.zeros((0, self.old.dim)))
         for start in range(0, len(rows), BLOCK):
             block = np.sort(rows[start : start + BLOCK])
-            total.add(self.new.read(block), self.old.read(block))
+            total += Moments.of(self.new.read(block), self.old.read(block))
             progress.add(len(block))
         return total
 
 
 def shown(sets: pl.DataFrame, split: str) -> np.ndarray:
-    """Rows of the images that a split's sets show: int64, ascending."""
+    """Rows of the images that a split's sets show: int64, ascending.
+
+    >>> shown(pl.DataFrame({"images": [[4, 2], [2], [7]], "split": ["train", "train", "test"]}), "train")
+    array([2, 4])
+    """
     images = sets.filter(pl.col("split") == split)["images"].explode()
     return images.unique().sort().to_numpy().astype(np.int64)
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """Maps from one lot of pairs.
+def is_held_out(pairs: int) -> np.ndarray:
+    """Which of m = `pairs` pairs choose strengths and ranks: bool [m], every tenth.
 
-    Attributes:
-        held: rows of the pairs that chose.
-        whole: sums over all pairs.
-        fits: by kind.
-        refused: why the other kinds were not fitted.
+    >>> np.flatnonzero(is_held_out(25))
+    array([ 9, 19])
     """
-
-    held: np.ndarray
-    whole: Moments
-    fits: dict[str, Fit]
-    refused: dict[str, str]
+    return np.arange(pairs) % HELD_OUT == HELD_OUT - 1
 
 
-def fit(stores: Stores, rows: np.ndarray, kinds: list[str], name: str, known: Moments | None = None) -> Fitted:
-    """Fits some kinds of map in one pass over the pairs.
+def closeness(old: np.ndarray, mapped: np.ndarray, reference: Moments) -> dict[str, np.ndarray]:
+    """How close mapped vectors come to the old backbone's, in units that a standardising head sees.
 
     Args:
-        stores: both.
-        rows: the pairs, int64 [m].
-        kinds: of adapters.KINDS.
-        name: for the progress.
-        known: sums over more pairs, which say how the old vectors spread; None: over these.
-
-    Raises:
-        StageError: when none of the kinds can be fitted.
-    """
-    chooses = np.arange(len(rows)) % HELD_OUT == HELD_OUT - 1
-    with Progress(name, len(rows), "pairs") as progress:
-        part, held = (stores.moments(rows[which], progress) for which in (~chooses, chooses))
-    whole = part + held
-    for moments in (part, whole):
-        moments.take_old_space(known or whole)
-    strength = adapters.best_strength(part, held)
-    fits, refused = {}, {}
-    for kind in kinds:
-        try:
-            fits[kind] = adapters.fit(kind, part, held, whole, strength)
-        except StageError as error:
-            refused[kind] = str(error)
-    if not fits:
-        raise StageError("; ".join(refused.values()))
-    return Fitted(rows[chooses], whole, fits, refused)
-
-
-def closeness(
-    stores: Stores, rows: np.ndarray, affine: tuple[np.ndarray, np.ndarray], reference: Moments
-) -> dict[str, np.ndarray]:
-    """How close mapped vectors come to the old backbone's own, in units that a standardising head sees.
-
-    Args:
-        stores: both.
-        rows: images that the map was not fitted on, int64 [m].
-        affine: M and c.
+        old: the old backbone's vectors of images that the map was not fitted on, float [m, d_old].
+        mapped: what the map makes of the new backbone's vectors of the same images, float [m, d_old].
         reference: sums over all training pairs, which give the old vectors' means and standard deviations.
 
     Returns:
-        float64 [m] each: the cosine; the squared error; the squared distance from the mean.
+        float64 [m] each: the cosine; the squared error; the squared distance from the mean (`total`).
+
+    >>> reference = Moments.of(np.zeros((2, 1)), np.array([[0.0, 0.0], [2.0, 4.0]]))  # means 1, 2; deviations 1, 2
+    >>> closeness(np.array([[3.0, 2.0]]), np.array([[2.0, 4.0]]), reference)
+    {'cosine': array([0.70710678]), 'error': array([2.]), 'total': array([4.])}
     """
-    (_, mean), (matrix, offset) = reference.means, affine
-    truth = (stores.old.read(rows) - mean) / reference.spread
-    mapped = (stores.new.read(rows).astype(np.float64) @ matrix + offset - mean) / reference.spread
-    lengths = np.linalg.norm(truth, axis=1) * np.linalg.norm(mapped, axis=1)
-    cosine = np.divide((truth * mapped).sum(1), lengths, out=np.zeros(len(rows)), where=lengths > 0)
-    return {"cosine": cosine, "error": ((truth - mapped) ** 2).sum(1), "total": (truth**2).sum(1)}
+    mean = reference.means[1]
+    old, mapped = ((vectors - mean) / reference.spread for vectors in (old, mapped))
+    return {"cosine": cosines(old, mapped), "error": ((old - mapped) ** 2).sum(1), "total": (old**2).sum(1)}

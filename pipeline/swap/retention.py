@@ -1,190 +1,217 @@
 """What trained heads keep when they are given another backbone's vectors."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Self
 
 import numpy as np
 
-from pipeline import batches, metrics, runs, statistics, summary
-from pipeline.adapters import Adapter
-from pipeline.batches import SetData
-from pipeline.embeddings import Embeddings
-from pipeline.errors import StageError
-from pipeline.heads import HeadSpec
-from pipeline.heads.classifier import SetClassifier
-from pipeline.heads.spec import obstacle
+from pipeline.metrics.bootstrap import estimate
+from pipeline.metrics.selection import best_first, micro_of_seeds
+from pipeline.swap.adapters import Adapter
+from pipeline.training.checkpoint import TrainedHead
+from pipeline.training.dataset import Dataset
 
 METRICS = ("micro_ap", "micro_f1")
 DECIMALS = 6
 
-Scores = list[np.ndarray]  # one float [n, c] a seed
-Samples = dict[str, np.ndarray]  # a figure of each seed in every resample, all users first: float64 [seeds, 1 + t]
+Values = dict[str, np.ndarray]  # a metric of each seed in every sample, all users first: float64 [seeds, 1 + t]
 
 
 @dataclass(frozen=True)
-class Side:
-    """One of the two backbones.
+class PairedSets:
+    """The sets that heads are compared on, with both backbones' vectors.
 
     Attributes:
-        alias: its name.
-        store: the file of its vectors.
-        heads: folders of heads on them, by name; those that were never trained may be missing.
-    """
-
-    alias: str
-    store: Path
-    heads: dict[str, Path]
-
-    def trained(self, store: Embeddings, labels: list[str]) -> dict[str, "Trained"]:
-        """Its trained heads.
-
-        Raises:
-            StoreError, StageError: when one was trained on other vectors or labels, or is damaged.
-        """
-        return {name: Trained.load(path, store, labels) for name, path in self.heads.items() if path.is_dir()}
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A head as it was trained: what is known of it, and the head of each seed."""
-
-    run: runs.Run
-    heads: list[SetClassifier]
-
-    @classmethod
-    def load(cls, folder: Path, store: Embeddings, labels: list[str]) -> "Trained":
-        """Reads a head, for vectors of one store and a list of labels; Raises as `Side.trained`."""
-        run = runs.load(folder)
-        runs.require_identity(folder, run, store.identity)
-        if run.labels != labels:
-            raise StageError(f"{folder} was trained on other labels: train it again, or run dvc repro")
-        return cls(run, [runs.load_head(folder, run, result.seed) for result in run.seeds])
-
-    @property
-    def spec(self) -> HeadSpec:
-        """The head's parts."""
-        return HeadSpec.model_validate(self.run.spec)
-
-    @property
-    def thresholds(self) -> list[float]:
-        """One a seed, from validation."""
-        return [result.threshold for result in self.run.seeds]
-
-    def scores(self, data: SetData) -> Scores:
-        """Probabilities by each seed."""
-        return [batches.scores(head, data) for head in self.heads]
-
-
-@dataclass(frozen=True)
-class Test:
-    """What heads are scored on.
-
-    Attributes:
-        old: test sets with the old backbone's vectors.
-        new: with the new one's.
-        floor: popularity's figures.
+        old: the sets with the old backbone's vectors.
+        new: the same sets with the new one's.
+        floor: popularity's metric values.
         samples: float32 [1 + t, n]: ones, then how often each set is in each bootstrap sample; the same for every head
             and backbone, so that differences are paired.
         k: how many best labels are compared.
     """
 
-    old: SetData
-    new: SetData
-    floor: Samples
+    old: Dataset
+    new: Dataset
+    floor: Values
     samples: np.ndarray
     k: int
 
+    @property
+    def truth(self) -> np.ndarray:
+        """Labels as bool [n, c]."""
+        return self.old.truth()
 
-def adapted(data: SetData, adapter: Adapter) -> SetData:
-    """The same sets, with an adapter's vectors; padding stays zeros."""
+    @property
+    def same_dim(self) -> bool:
+        """Whether the new vectors fit into old heads without an adapter, by their dim alone."""
+        return self.old.vectors.shape == self.new.vectors.shape
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A head's answers to some sets.
+
+    Attributes:
+        scores: float32 [n, c], one a seed.
+        predicted: the labels that it decides for, bool [n, c], one a seed.
+        values: its metric values.
+    """
+
+    scores: list[np.ndarray]
+    predicted: list[np.ndarray]
+    values: Values
+
+    @classmethod
+    def of(cls, head: TrainedHead, data: Dataset, sets: PairedSets) -> Self:
+        """A head's answers to the compared sets; `data` has them with the vectors that it gets."""
+        scores = head.scores(data)
+        predicted = [seed >= threshold for seed, threshold in zip(scores, head.thresholds, strict=True)]
+        values = micro_of_seeds(scores, sets.truth, head.thresholds, weights=sets.samples)
+        return cls(scores, predicted, values)
+
+
+def adapted(data: Dataset, adapter: Adapter) -> Dataset:
+    """The same sets with their vectors as an adapter maps them; padding stays zeros.
+
+    >>> import torch
+    >>> arrays = {"images": torch.arange(2), "vectors": torch.tensor([[1.0], [2.0], [0.0]]), "y": torch.ones(1, 1)}
+    >>> data = Dataset(set_ids=["user"], rows=torch.tensor([[0, 1]]), mask=torch.tensor([[True, True]]), **arrays)
+    >>> adapted(data, Adapter("scaling", np.float32([[3]]), np.float32([1]), {}, 64, {}, {})).vectors
+    tensor([[4.],
+            [7.],
+            [0.]])
+    """
     vectors = np.zeros((len(data.vectors), adapter.matrix.shape[1]), np.float32)
     vectors[:-1] = adapter.apply(data.vectors[:-1].numpy())
     return data.with_vectors(vectors)
 
 
-def figures(scores: Scores, truth: np.ndarray, thresholds: list[float], samples: np.ndarray) -> Samples:
-    """Every figure of each seed; arguments as `metrics` has them."""
-    of_seeds = [summary.measure(METRICS, own, truth, threshold, samples) for own, threshold in zip(scores, thresholds)]
-    return {name: np.stack([own[name] for own in of_seeds]) for name in METRICS}
-
-
-def compare(head: Trained, retrained: Trained | None, adapters: list[Adapter], test: Test) -> dict:
-    """A head's figures with its own backbone and with another one: what reports/swap has under "heads".
+def compare(
+    head: TrainedHead, sets: PairedSets, adapters: Sequence[Adapter], *, retrained: TrainedHead | None = None
+) -> dict:
+    """A head's values with its old backbone and with a new one: what cache/swap has under "heads".
 
     Args:
         head: trained on the old backbone.
+        sets: what it is asked about.
+        adapters: from the new backbone to the old.
         retrained: the head of the same name trained on the new one; None where there is none.
-        adapters: from the new to the old.
-        test: the sets.
+
+    Returns:
+        JSON values; under `unadapted`, None where the dims differ; under `obstacle`, why no adapter can be merged.
+
+    >>> import torch
+    >>> from types import SimpleNamespace
+    >>> from pipeline.heads.presets import preset
+    >>> arrays = {"images": torch.arange(1), "vectors": torch.tensor([[0.9, 0.1], [0, 0]]), "y": torch.tensor([[1, 0]])}
+    >>> data = Dataset(set_ids=["user"], rows=torch.tensor([[0]]), mask=torch.tensor([[True]]), **arrays)
+    >>> seed = SimpleNamespace(spec=preset("average"))
+    >>> head = SimpleNamespace(heads=[seed], thresholds=[0.5], scores=lambda data: [data.vectors[:-1].numpy()])
+    >>> sets = PairedSets(data, data, dict.fromkeys(METRICS, np.zeros((1, 3))), samples=np.ones((3, 1)), k=1)
+    >>> exchange = Adapter("ridge", np.float32([[0, 1], [1, 0]]), np.float32([0, 0]), {}, 64, {}, {})
+    >>> compare(head, sets, [exchange])["adapted"][0]["negative_flips"]
+    {'value': 1.0, 'interval': [1.0, 1.0]}
     """
-    truth = test.old.truth()
-
-    def of(trained: Trained, data: SetData) -> tuple[Scores, Samples]:
-        scores = trained.scores(data)
-        return scores, figures(scores, truth, trained.thresholds, test.samples)
-
-    before, stay = of(head, test.old)
-    fresh = of(retrained, test.new)[1] if retrained else None
-    unadapted = of(head, test.new)[1] if test.old.vectors.shape == test.new.vectors.shape else None
-    rows = []
-    for adapter in adapters:
-        after, found = of(head, adapted(test.new, adapter))
-        row: dict = {"adapter": adapter.kind, "pairs": adapter.pairs}
-        for name in METRICS:
-            row[name] = {
-                "adapted": entry(found[name]),
-                "retention": retention(found[name], fresh[name], test.floor[name]) if fresh else None,
-                "gain": entry(found[name] - stay[name]),
-            }
-        flips = [_negative_flips(*own, truth) for own in zip(before, after, head.thresholds)]
-        overlap = [_overlap(*own, test.k) for own in zip(before, after)]
-        row["negative_flips"] = entry(np.stack([over_sets(own, test.samples) for own in flips]))
-        row["overlap"] = entry(np.stack([over_sets(own, test.samples) for own in overlap]))
-        rows.append(row)
+    stay = Scored.of(head, sets.old, sets)
+    fresh = Scored.of(retrained, sets.new, sets).values if retrained else None
+    unadapted = Scored.of(head, sets.new, sets).values if sets.same_dim else None
     return {
-        "obstacle": obstacle(head.spec),
-        "stay": _entries(stay),
-        "unadapted": _entries(unadapted),
-        "retrained": _entries(fresh),
-        "adapted": rows,
+        "obstacle": head.heads[0].spec.obstacle(),
+        "stay": _entries(stay.values),
+        "unadapted": _entries(unadapted) if unadapted else None,
+        "retrained": _entries(fresh) if fresh else None,
+        "adapted": [
+            {"adapter": adapter.kind, "pairs": adapter.pairs}
+            | _kept(stay, Scored.of(head, adapted(sets.new, adapter), sets), sets, fresh=fresh)
+            for adapter in adapters
+        ],
     }
 
 
 def entry(values: np.ndarray) -> dict:
-    """A figure in every sample, float64 [1 + t] or [seeds, 1 + t], as it is reported."""
-    found = statistics.estimate(np.atleast_2d(values))
-    bounds = (found.low, found.high)
-    return {"value": round(found.value, DECIMALS), "interval": [round(bound, DECIMALS) for bound in bounds]}
+    """A metric in every sample, float64 [1 + t] or [seeds, 1 + t], as it is saved.
+
+    >>> entry(np.array([0.5, 0.5, 0.5]))
+    {'value': 0.5, 'interval': [0.5, 0.5]}
+    """
+    estimated = estimate(np.atleast_2d(values))
+    bounds = (estimated.low, estimated.high)
+    return {"value": round(estimated.value, DECIMALS), "interval": [round(bound, DECIMALS) for bound in bounds]}
 
 
-def over_sets(values: np.ndarray, samples: np.ndarray) -> np.ndarray:
-    """Means of a figure that each set has, float [n], in every sample: float64 [1 + t]."""
+def sample_means(values: np.ndarray, samples: np.ndarray) -> np.ndarray:
+    """Means of a number that each set (or image) has, float [n], in every sample, float [t, n]: float64 [t].
+
+    >>> sample_means(np.array([1.0, 3.0]), np.array([[1, 1], [0, 2]]))
+    array([2., 3.])
+    """
     return samples @ values / samples.sum(1)
 
 
-def retention(found: np.ndarray, fresh: np.ndarray, floor: np.ndarray) -> dict | None:
-    """(adapted - floor) / (retrained - floor), of each seed that was adapted against the mean of those retrained.
+def retention(kept: np.ndarray, fresh: np.ndarray, floor: np.ndarray) -> dict | None:
+    """(adapted - floor) / (retrained - floor), of each adapted seed against the mean of those retrained, as an entry.
 
     None where retraining is no better than popularity.
+
+    Args:
+        kept: a metric of the adapted head, float64 [seeds, 1 + t].
+        fresh: the same of the head that was trained on the new backbone; its seeds may be others.
+        floor: the same of popularity.
+
+    >>> adapted, retrained, popularity = (np.full((1, 3), value) for value in (0.7, 0.8, 0.3))
+    >>> retention(adapted, retrained, popularity)["value"]
+    0.8
     """
     above = fresh.mean(0) - floor.mean(0)
     if (above <= 0).any():
         return None
-    return entry((found - floor.mean(0)) / above)
+    return entry((kept - floor.mean(0)) / above)
 
 
-def _entries(found: Samples | None) -> dict | None:
-    return {name: entry(found[name]) for name in METRICS} if found else None
+def negative_flips(before: np.ndarray, after: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Share of each set's labels that were decided rightly and are no more (S. Yan et al., 2021).
+
+    Args:
+        before: the labels that the head decided for, bool [n, c].
+        after: the same with an adapter.
+        truth: bool [n, c].
+
+    Returns:
+        float64 [n].
+
+    >>> negative_flips(np.array([[True, True]]), np.array([[True, False]]), truth=np.array([[True, True]]))
+    array([0.5])
+    """
+    return ((before == truth) & (after != truth)).mean(1)
 
 
-def _negative_flips(before: np.ndarray, after: np.ndarray, threshold: float, truth: np.ndarray) -> np.ndarray:
-    """Share of a set's labels that were decided rightly and are no more: float64 [n] (S. Yan et al., 2021)."""
-    was, still = ((scores >= threshold) == truth for scores in (before, after))
-    return (was & ~still).mean(1)
+def overlap(before: np.ndarray, after: np.ndarray, k: int) -> np.ndarray:
+    """Share of each set's k best labels that stay among them, by scores float [n, c]: float64 [n].
 
-
-def _overlap(before: np.ndarray, after: np.ndarray, k: int) -> np.ndarray:
-    """Share of each set's k best labels that stay among them: float64 [n]."""
+    >>> overlap(np.array([[0.9, 0.8, 0.1]]), np.array([[0.9, 0.1, 0.8]]), k=2)
+    array([0.5])
+    """
     k = min(k, before.shape[1])
-    one, other = (metrics.ranking(scores)[:, :k] for scores in (before, after))
-    return (one[:, :, None] == other[:, None, :]).any(2).mean(1)
+    old, new = (best_first(scores)[:, :k] for scores in (before, after))
+    return (old[:, :, None] == new[:, None, :]).any(2).mean(1)
+
+
+def _kept(stay: Scored, after: Scored, sets: PairedSets, *, fresh: Values | None) -> dict:
+    """What a head keeps with one adapter: values, and how many of its answers stay."""
+    row: dict = {}
+    for name in METRICS:
+        row[name] = {
+            "adapted": entry(after.values[name]),
+            "retention": retention(after.values[name], fresh[name], sets.floor[name]) if fresh else None,
+            "gain": entry(after.values[name] - stay.values[name]),
+        }
+    flips = [negative_flips(*seed, sets.truth) for seed in zip(stay.predicted, after.predicted, strict=True)]
+    same = [overlap(*seed, sets.k) for seed in zip(stay.scores, after.scores, strict=True)]
+    for name, seeds in (("negative_flips", flips), ("overlap", same)):
+        row[name] = entry(np.stack([sample_means(values, sets.samples) for values in seeds]))
+    return row
+
+
+def _entries(values: Values) -> dict:
+    return {name: entry(values[name]) for name in METRICS}

@@ -1,232 +1,241 @@
-"""The stage: fits, chooses, evaluates; and merging, which needs none of these again."""
+"""The stage: fits adapters, chooses one on validation, and measures what heads keep with it."""
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 
 import joblib
 import numpy as np
 import polars as pl
 import torch
 
-from pipeline import adapters, batches, catalogue, files, metrics, runs, summary
-from pipeline.adapters import Adapter, Fit
-from pipeline.embeddings import Embeddings
-from pipeline.errors import StageError, StoreError
-from pipeline.heads.spec import obstacle
-from pipeline.progress import Progress
-from pipeline.swap import pairs, retention
+from pipeline import catalogue
+from pipeline.core.errors import StageError
+from pipeline.core.files import write_json
+from pipeline.core.progress import Progress
+from pipeline.embeddings.store import Embeddings
+from pipeline.evaluation.baseline import Popularity
+from pipeline.metrics.bootstrap import sample_weights
+from pipeline.metrics.selection import micro_of_seeds
+from pipeline.project import Project
+from pipeline.swap import adapters, maps, pairs, retention
+from pipeline.swap.adapters import Adapter
 from pipeline.swap.pairs import Fitted, Stores
-from pipeline.swap.retention import Side, Test, Trained
+from pipeline.swap.retention import PairedSets
+from pipeline.training import checkpoint, dataset
+from pipeline.training.checkpoint import TrainedHead
+from pipeline.training.dataset import Dataset
 
 if TYPE_CHECKING:
-    from pipeline.params import EvaluateSettings
+    from pipeline.settings import EvaluateSettings, Settings
 
 # Least share of what a head has above the floor on validation users, for the best head with ridge. EfficientNet-Lites
 # on real photos keep 0.85 with 64 pairs; random weights 0.49 with 2,932.
 LEAST_KEPT = 2 / 3
 
 
-def swap(
-    old: Side,
-    new: Side,
-    sets_path: Path,
-    labels_path: Path,
-    adapter_path: Path,
-    figures_path: Path,
-    settings: "EvaluateSettings",
-) -> None:
-    """Fits adapters from a new backbone to an old one, and scores the old one's heads on what they give.
+def swap(project: Project, backbones: Iterable[tuple[str, str]], settings: "Settings") -> None:
+    """Fits adapters from new backbones to old ones, and scores the old ones' heads on what the adapters give.
 
-    Writes the adapter that validation prefers, and the figures (JSON).
+    Writes the adapter that validation prefers (cache/adapters) and the metric values (cache/swap, JSON).
+
+    Args:
+        project: where everything lies.
+        backbones: an old backbone and a new one each, by alias.
+        settings: which heads are compared, which k, and how many resamples.
 
     Raises:
         StageError, StoreError: when an earlier stage's result is missing, damaged or of another catalogue; when there
             are too few pairs; when the new backbone's vectors say too little of the old one's.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from pipeline.settings import load
+    >>> settings = load(Path(__file__).parents[1] / "params.yaml")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     swap(Project(Path(folder)), [("lite0", "lite1")], settings)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    pipeline.core.errors.StageError: ...labels.json is missing: run visagg sets, or dvc repro
     """
+    for folder in (project.swaps, project.adapters):  # what the graph expects, also of an empty list
+        folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)  # heads are scored side by side, each in one thread
-    labels, digest = catalogue.read_labels(labels_path)
-    stores = _open(old, new, digest)
-    heads, retrained = old.trained(stores.old, labels), new.trained(stores.new, labels)
-    if not heads:
-        raise StageError(f"no head is trained on {old.alias}: run visagg train {old.alias} HEAD, or dvc repro")
-    sets = stores.readable(catalogue.read_table(sets_path))
-    frequency = _frequency(sets, len(labels))
-    rows = stores.training_rows(sets)
+    for old, new in backbones:
+        adapter, content = Swap.load(project, old, new, settings).run()
+        adapters.save(project.adapter(old, new), adapter)
+        write_json(project.swap(old, new), content)
 
-    everything = pairs.fit(stores, rows, list(adapters.KINDS), f"adapters {new.alias} to {old.alias}")
-    found = [_adapter(stores, fit, len(rows)) for fit in everything.fits.values()]
-    validation = _test(stores, sets, "validation", frequency, settings)
-    best = _choose(found, heads, validation, f"{new.alias} cannot stand in for {old.alias}")
-    fitted = [(len(rows), everything)]
-    for size in (size for size in pairs.SIZES if size < len(rows)):
-        some = pairs.fit(stores, rows[:size], [best.kind], f"adapter from {size} pairs", everything.whole)
-        fitted.append((size, some))
-        found.append(_adapter(stores, fitted[-1][1].fits[best.kind], size))
 
-    test = _test(stores, sets, "test", frequency, settings)
-    with Progress(f"swap {old.alias} {new.alias}", len(heads), "heads") as progress:
-        compared = _compare(heads, retrained, found, test, progress)
-    unseen = np.setdiff1d(pairs.shown(sets, "test"), rows)
-    about_images, fits = _closeness(stores, fitted, unseen, settings)
-    adapters.save(adapter_path, best)
-    files.write_json(
-        figures_path,
-        {
-            "old": old.alias,
-            "new": new.alias,
-            "k": test.k,
-            "test_users": len(test.old),
-            "backbone_parameters": {old.alias: stores.old.parameters, new.alias: stores.new.parameters},
-            "images": len(stores.new),
+@dataclass(frozen=True)
+class Swap:
+    """An old backbone with its heads, a new one, and the users.
+
+    Attributes:
+        old: the old backbone's alias.
+        new: the new one's.
+        stores: both stores.
+        heads: those trained on the old one, by name.
+        retrained: those trained on the new one.
+        sets: all sets, less the images that either could not read.
+        popularity: the floor.
+        settings: which k, and how many resamples.
+    """
+
+    old: str
+    new: str
+    stores: Stores
+    heads: dict[str, TrainedHead]
+    retrained: dict[str, TrainedHead]
+    sets: pl.DataFrame
+    popularity: Popularity
+    settings: "EvaluateSettings"
+
+    @classmethod
+    def load(cls, project: Project, old: str, new: str, settings: "Settings") -> Self:
+        """Reads it; Raises as `swap`."""
+        labels, images_digest = catalogue.read_labels(project.labels)
+        stores = Stores(Embeddings(project.store(old)), Embeddings(project.store(new)))
+        for store in (stores.old, stores.new):
+            store.require_images(images_digest)
+        trained = {}
+        for store, backbone in ((stores.old, old), (stores.new, new)):
+            trained[backbone] = checkpoint.load_trained(project, backbone, settings.compare.heads)
+            for head in trained[backbone].values():
+                head.require(store, labels)
+        if not trained[old]:
+            raise StageError(f"no head is trained on {old}: run visagg train {old} HEAD, or dvc repro")
+        sets = stores.readable(catalogue.read_table(project.sets))
+        popularity = Popularity.of(sets, len(labels))
+        return cls(old, new, stores, trained[old], trained[new], sets, popularity, settings.evaluate)
+
+    def run(self) -> tuple[Adapter, dict]:
+        """The adapter that validation prefers, and the content of cache/swap/OLD/NEW.json.
+
+        Raises:
+            StageError: as `swap`.
+        """
+        rows = self.stores.training_rows(self.sets)
+        lots = [self.stores.fit(rows, maps.KINDS, name=f"adapters {self.new} to {self.old}")]
+        fitted = self._adapters(lots[0])
+        best = self._choose(fitted)
+        for size in (size for size in pairs.SIZES if size < len(rows)):
+            name, reference = f"adapter from {size} pairs", lots[0].sums.whole
+            lots.append(self.stores.fit(rows[:size], [best.kind], name=name, reference=reference))
+            fitted += self._adapters(lots[-1])  # none where these are too few pairs for the kind
+        sets = self._paired_sets("test", sample_weights(len(self._split("test")), self.settings.resamples))
+        compared_on, closeness = self._closeness(lots)
+        return best, {
+            "old": self.old,
+            "new": self.new,
+            "k": sets.k,
+            "test_users": len(sets.old),
+            "backbone_parameters": {self.old: self.stores.old.parameters, self.new: self.stores.new.parameters},
+            "images": len(self.stores.new),
             "training_images": len(rows),
             "best": best.kind,
             "adapter_parameters": best.parameters(),
-            "compared_on": about_images,
-            "adapters": fits,
-            "refused": everything.refused,
-            "floor": {name: retention.entry(values) for name, values in test.floor.items()},
-            "heads": compared,
-        },
-    )
+            "compared_on": compared_on,
+            "adapters": closeness,
+            "refused": lots[0].refused,
+            "floor": {name: retention.entry(values) for name, values in sets.floor.items()},
+            "heads": self._compare(fitted, sets),
+        }
 
-
-def merge(old: Side, new: Side, adapter_path: Path, folder: Callable[[str], Path]) -> dict[str, str | None]:
-    """Merges the saved adapter into every trained head that can take it, and saves the merged heads.
-
-    A merged head reads the new backbone's vectors; its thresholds are those that were chosen with the old one's.
-
-    Args:
-        old: the heads' backbone.
-        new: the other.
-        adapter_path: what `swap` wrote.
-        folder: where the merged head of a name goes.
-
-    Returns:
-        For each trained head, why it could not be merged; None where it was.
-
-    Raises:
-        StageError, StoreError: when there is no adapter, or it was fitted for other vectors, or no head is trained.
-    """
-    old_store, new_store = Embeddings(old.store), Embeddings(new.store)
-    adapter = adapters.load(adapter_path, new_store.identity, old_store.identity)
-    matrix, offset = torch.from_numpy(adapter.matrix), torch.from_numpy(adapter.offset)
-    answers: dict[str, str | None] = {}
-    for name, path in sorted(old.heads.items()):
-        if not path.is_dir():
-            continue
-        trained = Trained.load(path, old_store, runs.load(path).labels)
-        answers[name] = obstacle(trained.spec)
-        if answers[name] is None:
-            merged = [head.fold(matrix, offset) for head in trained.heads]
-            run = runs.merged(trained.run, merged[0].spec, new_store.width, new_store.identity)
-            runs.save(folder(name), run, [head.state_dict() for head in merged], runs.load_history(path))
-    if not answers:
-        raise StageError(f"no head is trained on {old.alias}: run visagg train {old.alias} HEAD, or dvc repro")
-    return answers
-
-
-def _open(old: Side, new: Side, digest: str) -> Stores:
-    """Both stores, if they hold the images of the sets."""
-    stores = Stores(Embeddings(old.store), Embeddings(new.store))
-    for store in (stores.old, stores.new):
-        if store.images_digest() != digest:
-            raise StoreError(f"{store.path} holds other images than the sets: run visagg embed {store.path.stem} again")
-    return stores
-
-
-def _adapter(stores: Stores, fit: Fit, count: int) -> Adapter:
-    matrix, offset = (np.ascontiguousarray(part, np.float32) for part in fit.final)
-    return Adapter(fit.kind, matrix, offset, fit.options, count, stores.new.identity, stores.old.identity)
-
-
-def _frequency(sets: pl.DataFrame, labels: int) -> np.ndarray:
-    """Share of training sets that have each label: float64 [c]. What popularity gives to everybody."""
-    training = sets.filter(pl.col("split") == "train")
-    return np.bincount(training["labels"].explode().to_numpy(), minlength=labels) / len(training)
-
-
-def _test(stores: Stores, sets: pl.DataFrame, split: str, frequency: np.ndarray, settings: "EvaluateSettings") -> Test:
-    """One split's sets with both backbones' vectors; the floor's threshold is from validation, as a head's is."""
-    own = sets.filter(pl.col("split") == split)
-    one, other = (
-        batches.gather(own, len(frequency), store, f"the {split} split") for store in (stores.old, stores.new)
-    )
-    samples = summary.samples_of(len(one), settings) if split == "test" else np.ones((1, len(one)), np.float32)
-    known = _truth(sets.filter(pl.col("split") == "validation"), len(frequency))
-    threshold = metrics.best_threshold(np.tile(frequency, (len(known), 1)), known)
-    floor = retention.figures([np.tile(frequency, (len(one), 1))], one.truth(), [threshold], samples)
-    return Test(one, other, floor, samples, settings.ks[0])
-
-
-def _truth(sets: pl.DataFrame, labels: int) -> np.ndarray:
-    """Labels of some sets as bool [n, c]."""
-    return np.stack([np.isin(np.arange(labels), own) for own in sets["labels"].to_list()])
-
-
-def _choose(found: list[Adapter], heads: dict[str, Trained], validation: Test, complaint: str) -> Adapter:
-    """The adapter with which the heads do best on validation, by mean micro average precision; the first is ridge.
-
-    Raises:
-        StageError: when ridge leaves every head near the floor; lighter kinds learn known images by heart.
-    """
-    truth, once, floor = validation.old.truth(), validation.samples, validation.floor["micro_ap"].mean()
-
-    def quality(head: Trained, data: batches.SetData) -> float:
-        return float(retention.figures(head.scores(data), truth, head.thresholds, once)["micro_ap"].mean())
-
-    data = [validation.old, *(retention.adapted(validation.new, adapter) for adapter in found)]
-    tasks = (joblib.delayed(quality)(head, own) for own in data for head in heads.values())
-    stay, *others = np.array(list(_side_by_side(tasks))).reshape(len(data), len(heads))
-    kept = float(((others[0] - floor) / np.maximum(stay - floor, 1e-9)).max())
-    if kept < LEAST_KEPT:
-        raise StageError(
-            f"{complaint}: adapted by {found[0].kind} from {found[0].pairs} pairs, its heads keep at most "
-            f"{max(kept, 0):.0%} of what they have above popularity on validation users, and {LEAST_KEPT:.0%} is the "
-            "least; are its weights trained, and are there more images to embed?"
+    def _paired_sets(self, split: str, samples: np.ndarray) -> PairedSets:
+        """One split's sets with both backbones' vectors; `samples` float32 [t, n]."""
+        sets, classes = self._split(split), len(self.popularity.frequency)
+        old, new = (
+            dataset.gather(sets, classes, store, name=f"the {split} split")
+            for store in (self.stores.old, self.stores.new)
         )
-    return found[int(np.argmax([own.mean() for own in others]))]
+        popular, threshold = self.popularity.scores(len(old)), self.popularity.threshold
+        floor = micro_of_seeds([popular], old.truth(), [threshold], weights=samples)
+        return PairedSets(old, new, floor, samples, self.settings.ks[0])
 
+    def _split(self, split: str) -> pl.DataFrame:
+        return self.sets.filter(pl.col("split") == split)
 
-def _compare(
-    heads: dict[str, Trained], retrained: dict[str, Trained], found: list[Adapter], test: Test, progress: Progress
-) -> dict[str, dict]:
-    """What each head keeps, by name in their order."""
-    names = sorted(heads)
-    tasks = (joblib.delayed(retention.compare)(heads[name], retrained.get(name), found, test) for name in names)
-    compared = {}
-    for name, result in zip(names, _side_by_side(tasks)):
-        compared[name] = result
-        progress.add()
-    return compared
-
-
-def _closeness(
-    stores: Stores, fitted: list[tuple[int, Fitted]], unseen: np.ndarray, settings: "EvaluateSettings"
-) -> tuple[dict, list[dict]]:
-    """What the held-out images are, and how close each fitted map comes on them."""
-    crossed = len(unseen) < pairs.LEAST_PAIRS
-    reference = fitted[0][1].whole
-    rows = []
-    for size, lot in fitted:
-        images = np.sort((lot.held if crossed else unseen)[: pairs.MOST_COMPARED])
-        samples = summary.samples_of(len(images), settings)
-        for fit in lot.fits.values():
-            close = pairs.closeness(stores, images, fit.trial if crossed else fit.final, reference)
-            error, total, cosine = (retention.over_sets(close[name], samples) for name in ("error", "total", "cosine"))
-            rows.append(
-                {
-                    "adapter": fit.kind,
-                    "pairs": size,
-                    "images": len(images),
-                    **fit.options,
-                    "cosine": retention.entry(cosine),
-                    "explained_variance": retention.entry(1 - error / total),
-                }
+    def _adapters(self, fitted: Fitted) -> list[Adapter]:
+        """What was fitted, as adapters between the two backbones' vectors."""
+        return [
+            Adapter(
+                kind=fit.kind,
+                matrix=np.ascontiguousarray(fit.final.matrix, np.float32),
+                offset=fit.final.offset.astype(np.float32),
+                options=fit.options,
+                pairs=len(fitted.rows),
+                new=self.stores.new.fingerprint,
+                old=self.stores.old.fingerprint,
             )
-    return ("the held-out tenth of the pairs" if crossed else "test users' images that no training user has"), rows
+            for fit in fitted.fits.values()
+        ]
+
+    def _choose(self, fitted: list[Adapter]) -> Adapter:
+        """The adapter with which the heads do best on validation, by mean micro average precision; the first is ridge.
+
+        Raises:
+            StageError: when ridge leaves every head near the floor; lighter kinds learn known images by heart.
+        """
+        sets = self._paired_sets("validation", np.ones((1, len(self._split("validation"))), np.float32))
+        floor = sets.floor["micro_ap"].mean()
+
+        def quality(head: TrainedHead, data: Dataset) -> float:
+            return float(retention.Scored.of(head, data, sets).values["micro_ap"].mean())
+
+        data = [sets.old, *(retention.adapted(sets.new, adapter) for adapter in fitted)]
+        tasks = (joblib.delayed(quality)(head, vectors) for vectors in data for head in self.heads.values())
+        stay, *adapted = np.array(list(_side_by_side(tasks))).reshape(len(data), len(self.heads))
+        kept = float(((adapted[0] - floor) / np.maximum(stay - floor, 1e-9)).max())
+        if kept < LEAST_KEPT:
+            raise StageError(
+                f"{self.new} cannot stand in for {self.old}: adapted by {fitted[0].kind} from {fitted[0].pairs} pairs, "
+                f"its heads keep at most {max(kept, 0):.0%} of what they have above popularity on validation users, "
+                f"and {LEAST_KEPT:.0%} is the least; are its weights trained, and are there more images to embed?"
+            )
+        return fitted[int(np.argmax([values.mean() for values in adapted]))]
+
+    def _compare(self, fitted: list[Adapter], sets: PairedSets) -> dict[str, dict]:
+        """What each head keeps, by name in order."""
+        names = sorted(self.heads)
+        compare = joblib.delayed(retention.compare)
+        tasks = (compare(self.heads[name], sets, fitted, retrained=self.retrained.get(name)) for name in names)
+        compared = {}
+        with Progress(f"swap {self.old} {self.new}", len(names), "heads") as progress:
+            for name, result in zip(names, _side_by_side(tasks), strict=True):
+                compared[name] = result
+                progress.add()
+        return compared
+
+    def _closeness(self, lots: list[Fitted]) -> tuple[str, list[dict]]:
+        """How close each map comes to the old vectors, on images that it was not fitted on; first, what these are.
+
+        Args:
+            lots: what was fitted, that of all pairs first.
+        """
+        unseen = np.setdiff1d(pairs.shown(self.sets, "test"), lots[0].rows)
+        crossed = len(unseen) < pairs.LEAST_PAIRS
+        rows = []
+        for lot in lots:
+            images = np.sort((lot.held_out if crossed else unseen)[: pairs.MOST_COMPARED])
+            samples = sample_weights(len(images), self.settings.resamples)
+            old, new = self.stores.old.read(images), self.stores.new.read(images)
+            for fit in lot.fits.values():
+                mapped = (fit.trial if crossed else fit.final).apply(new)
+                close = pairs.closeness(old, mapped, lots[0].sums.whole)
+                means = {name: retention.sample_means(values, samples) for name, values in close.items()}
+                rows.append(
+                    {
+                        "adapter": fit.kind,
+                        "pairs": len(lot.rows),
+                        "images": len(images),
+                        **fit.options,
+                        "cosine": retention.entry(means["cosine"]),
+                        "explained_variance": retention.entry(1 - means["error"] / means["total"]),
+                    }
+                )
+        return ("the held-out tenth of the pairs" if crossed else "test users' images that no training user has"), rows
 
 
-def _side_by_side(tasks):
+def _side_by_side(tasks: Iterable[Any]) -> Iterator[Any]:
     """Results of joblib tasks in their order, from as many threads as there are cores."""
     return joblib.Parallel(joblib.cpu_count(), backend="threading", return_as="generator")(tasks)

@@ -4,9 +4,9 @@
 // the order round. What is missing is last in both, and rows that are equal keep their order.
 const collator = new Intl.Collator("en", { numeric: true });
 
-function compare(one, other) {
-  if (one.key !== undefined && other.key !== undefined) return one.key - other.key;
-  return collator.compare(one.text, other.text);
+function compare(left, right) {
+  if (left.key !== undefined && right.key !== undefined) return left.key - right.key;
+  return collator.compare(left.text, right.text);
 }
 
 function read(row, column) {
@@ -18,13 +18,13 @@ function read(row, column) {
 function sort(head) {
   const body = head.closest("table").tBodies[0];
   const first = head.classList.contains("number") ? "descending" : "ascending";
-  const other = first === "ascending" ? "descending" : "ascending";
-  const order = head.getAttribute("aria-sort") === first ? other : first;
+  const second = first === "ascending" ? "descending" : "ascending";
+  const order = head.getAttribute("aria-sort") === first ? second : first;
   for (const sibling of head.parentElement.cells) sibling.removeAttribute("aria-sort");
   head.setAttribute("aria-sort", order);
   const sign = order === "ascending" ? 1 : -1;
   const rows = [...body.rows].map((row) => read(row, head.cellIndex));
-  rows.sort((one, other) => one.missing - other.missing || sign * compare(one, other));
+  rows.sort((left, right) => left.missing - right.missing || sign * compare(left, right));
   body.append(...rows.map(({ row }) => row));
 }
 
@@ -58,15 +58,15 @@ function interest(mark, label, score) {
   return item;
 }
 
-function answer(side, name, user, own, labels) {
-  const scores = new Map(own.best.map((label, place) => [label, own.best_scores[place]]));
+function answerList(side, name, user, answer, labels) {
+  const scores = new Map(answer.best.map((label, index) => [label, answer.best_scores[index]]));
   const listed = (marked, ids) => ids.map((label) => interest(marked(label), labels[label], scores.get(label)));
-  const predicted = own.best.filter((label) => own.predicted.includes(label));
-  const rest = own.predicted.filter((label) => !predicted.includes(label));
-  const missed = user.true.filter((label) => !own.predicted.includes(label));
+  const predicted = answer.best.filter((label) => answer.predicted.includes(label));
+  const rest = answer.predicted.filter((label) => !predicted.includes(label));
+  const missed = user.true.filter((label) => !answer.predicted.includes(label));
   const judge = (label) => (user.true.includes(label) ? "right" : "wrong");
   const list = make("ul", "", ...listed(judge, [...predicted, ...rest]), ...listed(() => "missed", missed));
-  const f1 = make("span", "f1", `F1 ${own.f1.toFixed(2)}`);
+  const f1 = make("span", "f1", `F1 ${answer.f1.toFixed(2)}`);
   return make("div", side, make("h4", "", letterOf(side), ` ${name} `, f1), list);
 }
 
@@ -80,13 +80,13 @@ function showGallery() {
   function update() {
     cards.forEach((card, index) => {
       const user = users[index];
-      const own = selects.map((select) => user.answers[select.value]);
+      const answers = selects.map((select) => user.answers[select.value]);
       const names = selects.map((select) => select.selectedOptions[0].textContent);
-      card.querySelectorAll(".weights").forEach((place, image) => {
-        place.replaceChildren(...sides.map((side, i) => weight(side, own[i].weights[image])));
+      card.querySelectorAll(".weights").forEach((box, image) => {
+        box.replaceChildren(...sides.map((side, i) => weight(side, answers[i].weights[image])));
       });
-      const answers = sides.map((side, i) => answer(side, names[i], user, own[i], labels));
-      card.querySelector(".answers").replaceChildren(...answers);
+      const lists = sides.map((side, i) => answerList(side, names[i], user, answers[i], labels));
+      card.querySelector(".answers").replaceChildren(...lists);
     });
   }
 

@@ -1,0 +1,1 @@
+"""What every room needs: errors, files, progress, provenance, vectors, and what this machine is."""

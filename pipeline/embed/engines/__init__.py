@@ -1,0 +1,1 @@
+"""The runtimes that execute a backbone: uint8 pixels in, vectors out."""

@@ -1,0 +1,145 @@
+"""Looks after embedding stores: what there is, and whether it is whole."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline import catalogue
+from pipeline.core.errors import PipelineError, StageError, Unusable
+from pipeline.core.vectors import cosines
+from pipeline.embed.backbones.backbone import Backbone, open_backbone
+from pipeline.embeddings.store import DONE, PENDING, UNREADABLE, Embeddings
+from pipeline.embeddings.writer import open_for_repair
+from pipeline.images import prepare
+from pipeline.project import Project
+
+if TYPE_CHECKING:
+    from pipeline.settings import BackboneSettings
+
+MOSTLY = 0.5  # of the rows belong to their images: the store is this catalogue's, and the others are damaged
+SAME_COSINE = 0.995  # vectors vary a little with the engine and its precision; another image's are far off
+
+Faults = dict[int, str]  # rows that are not as they should be, and what is wrong with each
+
+
+@dataclass(frozen=True)
+class Check:
+    """How stores are checked.
+
+    Attributes:
+        sample: how many images are embedded anew and compared.
+        seed: of the sample.
+        engine: the runtime for that, as in the settings.
+        repair: whether faulty rows are made pending, so that the next run embeds them again.
+    """
+
+    sample: int = 0
+    seed: int = 0
+    engine: str = "auto"
+    repair: bool = False
+
+
+def describe_all(project: Project) -> str:
+    """Every store in a line."""
+    stores = sorted(project.stores.glob("*.h5"))
+    return "".join("  ".join(f"{name} {value}" for name, value in describe(store).items()) + "\n" for store in stores)
+
+
+def describe(path: Path) -> dict[str, str]:
+    """One store in words: backbone, dimension, rows by status, bytes; or why it cannot be opened."""
+    try:
+        store = Embeddings(path)
+    except PipelineError as error:
+        return {"store": path.stem, "fault": str(error)}
+    rows = {
+        name: int((store.status == status).sum())
+        for name, status in (("done", DONE), ("pending", PENDING), ("unreadable", UNREADABLE))
+    }
+    return {
+        "store": path.stem,
+        "model": store.fingerprint["architecture"],
+        "weights": store.fingerprint["weights"][:12],
+        "pixels": str(store.fingerprint["preprocessing"]["size"]),
+        "dim": str(store.dim),
+        **{name: f"{count:,}" for name, count in rows.items()},
+        "bytes": f"{path.stat().st_size:,}",
+    }
+
+
+def verify_stores(
+    project: Project, backbones: Mapping[str, "BackboneSettings"], check: Check, *, say: Callable[[str], None]
+) -> int:
+    """Checks the stores of some backbones, by alias, names each faulty row, and says how many there are.
+
+    Returns:
+        How many rows are faulty.
+
+    Raises:
+        StageError: when a store is of another catalogue.
+        StoreError: when a store is missing or damaged as a whole.
+    """
+    images, count = catalogue.Images(project.images), 0
+    for alias, backbone in backbones.items():
+        store = Embeddings(project.store(alias))
+        faults = verify(store, images)
+        if check.sample:
+            opened = open_backbone(backbone.model, backbone.weights)
+            faults = verify_sample(store, images, opened, check=check) | faults
+        items = _items_of(faults, project.catalogue / "items.parquet")
+        for row in sorted(faults):
+            say(f"{alias} row {row} (items {', '.join(items[row]) or 'unknown'}): {faults[row]}")
+        if check.repair and faults:
+            with open_for_repair(store.path) as writer:
+                writer.reopen(np.array(sorted(faults), np.int64))
+        count += len(faults)
+    rows = "1 faulty row" if count == 1 else f"{count} faulty rows"
+    say(f"{rows}{' made pending: run visagg embed' if check.repair and count else ''}")
+    return count
+
+
+def verify(store: Embeddings, images: catalogue.Images) -> Faults:
+    """Checks every finished row against its checksum and against the catalogue's image in that row.
+
+    Raises:
+        StageError: when the store is of other images: embedding again carries over what is good.
+    """
+    if len(images) != len(store) or (same := (store.digests == images.digests).all(1)).mean() < MOSTLY:
+        raise StageError(
+            f"{store.path} is of another catalogue: run visagg embed {store.path.stem}, "
+            "which keeps the vectors of images that are in both"
+        )
+    faults = {int(row): "its checksum does not agree" for row in store.damaged()}
+    return faults | {int(row): "it belongs to another image" for row in np.flatnonzero(~same)}
+
+
+def verify_sample(store: Embeddings, images: catalogue.Images, backbone: Backbone, *, check: Check) -> Faults:
+    """Embeds some finished rows' images anew and compares: another vector is a fault, whatever its checksum says."""
+    from pipeline.embed.engines.choose import open_engine
+
+    rows = np.flatnonzero(store.status == DONE)
+    rows = np.sort(np.random.default_rng(check.seed).choice(rows, min(check.sample, len(rows)), replace=False))
+    crop, engine = backbone.preprocessing.crop, open_engine(check.engine, backbone, batch_size=1)
+    faults: Faults = {}
+    for row in map(int, rows):
+        try:
+            (pixels,) = prepare(images.read(row), [crop])
+        except Unusable as error:
+            faults[row] = f"cannot be read any more: {error.reason}"
+            continue
+        cosine = float(cosines(store.peek(row)[None], engine(pixels[None]))[0])
+        if not cosine >= SAME_COSINE:  # NaN, where a vector is not finite, is a fault too
+            faults[row] = f"embedded anew it is another vector (cosine {cosine:.4f})"
+    return faults
+
+
+def _items_of(rows: Iterable[int], items_path: Path) -> dict[int, list[str]]:
+    """The items that show the image of each row; none where the catalogue does not know."""
+    items: dict[int, list[str]] = {row: [] for row in rows}
+    if items:
+        for item_id, row in catalogue.read_table(items_path).select("item_id", "image").iter_rows():
+            if row in items:
+                items[row].append(item_id)
+    return items

@@ -1,0 +1,177 @@
+"""The stage: scores the test split, once a head."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import polars as pl
+import torch
+from tabulate import tabulate
+
+from pipeline import catalogue
+from pipeline.core.errors import StageError
+from pipeline.core.progress import Progress
+from pipeline.embeddings.store import Embeddings
+from pipeline.evaluation import results
+from pipeline.metrics.measure import OVERALL, Predictions, Protocol, Segment, main_values, measure, per_set, segments
+from pipeline.project import Project
+from pipeline.training import checkpoint, dataset
+from pipeline.training.checkpoint import TrainedHead
+from pipeline.training.dataset import Dataset
+
+if TYPE_CHECKING:
+    from pipeline.heads.classifier import SetClassifier
+    from pipeline.settings import EvaluateSettings, Settings
+
+
+def evaluate(project: Project, backbone: str, heads: Sequence[str], settings: "Settings") -> str:
+    """Writes the test results of some heads that were trained on one backbone's vectors.
+
+    Results of a head that is not compared go where no stage of the graph looks.
+
+    Args:
+        project: where everything lies.
+        backbone: whose vectors.
+        heads: which heads; none: all that are compared.
+        settings: of the heads, and which k and how many resamples.
+
+    Returns:
+        The main metric values and where the results went, as a table for people.
+
+    Raises:
+        StageError, StoreError: when an earlier stage's result is missing, or belongs to another.
+    """
+    heads = list(dict.fromkeys(heads or settings.compare.heads))  # each once
+    trained = {}
+    for head in heads:
+        compared = head in settings.compare.heads
+        folder = project.checkpoint(backbone, head, compared=compared)
+        if not folder.is_dir():
+            raise StageError(f"{folder} holds no trained head: run visagg train {backbone} {head}, or dvc repro")
+        trained[project.results(backbone, head, compared=compared)] = checkpoint.load(folder)
+    store = Embeddings(project.store(backbone))
+    values = score(trained, store, TestSplit.load(project, store, settings.evaluate))
+    return overview([f"{backbone} {head}" for head in heads], values)
+
+
+@dataclass(frozen=True)
+class TestSplit:
+    """The test sets with one backbone's vectors, and what is measured on them.
+
+    Attributes:
+        data: the sets.
+        protocol: what is measured.
+    """
+
+    data: Dataset
+    protocol: Protocol
+
+    @classmethod
+    def load(cls, project: Project, store: Embeddings, settings: "EvaluateSettings") -> Self:
+        """Reads it. Raises as `dataset.load` does."""
+        labels, _ = catalogue.read_labels(project.labels)
+        data = dataset.load(project, store, "test")
+        parts = _segments(catalogue.read_table(project.sets), data)
+        return cls(data, Protocol(labels=labels, segments=parts, ks=settings.ks, resamples=settings.resamples))
+
+
+def score(trained: Mapping[Path, TrainedHead], store: Embeddings, test: TestSplit) -> dict[Path, dict[str, float]]:
+    """Writes the test results of some heads.
+
+    Args:
+        trained: heads by the folder that gets their results.
+        store: the vectors that they read.
+        test: the test sets with these vectors.
+
+    Returns:
+        The main metric values, by folder.
+
+    Raises:
+        StageError, StoreError: when a head belongs to other vectors or labels.
+    """
+    for head in trained.values():
+        head.require(store, list(test.protocol.labels))
+    with Progress("evaluate", len(trained), "heads") as progress:
+        values = {}
+        for folder, head in trained.items():
+            values[folder] = _evaluate(head, test, folder)
+            progress.add()
+    return values
+
+
+def overview(names: list[str], values: Mapping[Path, Mapping[str, float]]) -> str:
+    """What was measured and where it went, a line a head.
+
+    Args:
+        names: of the heads.
+        values: their main metric values by the folder of their results, in the same order.
+
+    >>> print(overview(["lite0 average"], {Path("R"): {metric.name: 0.5 for metric in OVERALL}}))
+    head           micro F1    macro F1    micro AP    macro AP    results
+    -------------  ----------  ----------  ----------  ----------  ---------
+    lite0 average  0.5000      0.5000      0.5000      0.5000      R
+    """
+    rows = [
+        [name, *(f"{measured[metric.name]:.4f}" for metric in OVERALL), folder]
+        for name, (folder, measured) in zip(names, values.items(), strict=True)
+    ]
+    return tabulate(rows, ["head", *(metric.title for metric in OVERALL), "results"], disable_numparse=True)
+
+
+def _evaluate(head: TrainedHead, test: TestSplit, folder: Path) -> dict[str, float]:
+    """Scores one head and writes its results; returns its main metric values."""
+    data, truth = test.data, test.data.truth()
+    predictions = [
+        Predictions(scores, truth, threshold)
+        for scores, threshold in zip(head.scores(data), head.thresholds, strict=True)
+    ]
+    values = measure(predictions, head.seeds, test.protocol)
+    shown = _shown(data, head.heads[0])
+    frames = [
+        pl.concat([shown, per_set(predicted, seed, test.protocol.ks)], how="horizontal")
+        for predicted, seed in zip(predictions, head.seeds, strict=True)
+    ]
+    results.write(folder, values, sets=pl.concat(frames), training=_training(head))
+    return main_values(values)
+
+
+def _shown(data: Dataset, head: "SetClassifier") -> pl.DataFrame:
+    """Each set's images, as rows of the store, and how much each counted for the head."""
+    with torch.inference_mode():
+        batches = data.batches(dataset.SCORING_BATCH)
+        weights = np.concatenate([head.importance(batch.x, batch.mask).numpy() for batch in batches])
+    mask, images = data.mask.numpy(), data.images.numpy()
+    shown = [images[rows[present]].tolist() for rows, present in zip(data.rows.numpy(), mask, strict=True)]
+    importance = [row[present].tolist() for row, present in zip(weights, mask, strict=True)]
+    return pl.DataFrame(
+        {
+            "set_id": data.set_ids,
+            "images": pl.Series(shown, dtype=pl.List(pl.UInt32)),
+            "importance": pl.Series(importance, dtype=pl.List(pl.Float32)),
+        }
+    )
+
+
+def _training(head: TrainedHead) -> dict:
+    """What tuning tried and chose, for the tables and the curves."""
+    rate = head.checkpoint.learning_rate
+    epochs = head.history().filter(pl.col("learning_rate") == rate)
+    return {
+        "parameters": head.heads[0].parameter_count(),
+        "validation_micro_ap": head.checkpoint.tuning,
+        "learning_rate": rate,
+        "seeds": [asdict(result) for result in head.checkpoint.seeds],
+        "epochs": epochs.drop("learning_rate").to_dicts(),
+    }
+
+
+def _segments(sets: pl.DataFrame, data: Dataset) -> list[Segment]:
+    """The parts of the test sets that have values of their own."""
+    trained = sets.filter(pl.col("split") == "train")
+    seen = trained["images"].explode().unique().to_numpy()
+    frequency = np.bincount(trained["labels"].explode().to_numpy(), minlength=data.y.shape[1])
+    mask = data.mask.numpy()
+    unseen = np.append(~np.isin(data.images.numpy(), seen), False)[data.rows.numpy()] & mask
+    return segments(mask.sum(1), unseen.sum(1) / mask.sum(1), data.truth(), frequency=frequency)

@@ -1,0 +1,1 @@
+"""What pools and heads are made of: masked operations, gates, dropout, normalisation."""

@@ -1,0 +1,132 @@
+"""A folder of two tables and image files: the format for anyone's own data.
+
+items.csv or items.parquet: item_id, image (a path inside the folder, may be empty), categories ("a > b | a > c"), and
+title if there is one. purchases.csv or purchases.parquet: user_id, item_id, time (whole seconds, or an ISO date, in UTC
+unless it says otherwise), and split if there is one.
+"""
+
+import os.path
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+
+from pipeline import catalogue
+from pipeline.core.errors import SourceError, Unusable
+from pipeline.ingest.raw import RawItem, RawPurchase, Reject
+
+SPLITS = tuple(catalogue.SPLITS.categories)
+SECONDS = re.compile(r"[+-]?[0-9]{1,18}")
+
+
+class TableSource:
+    """The two tables, opened; images are read when somebody looks at them.
+
+    Args:
+        folder: holds both tables; image paths begin there.
+
+    Raises:
+        SourceError: a table is missing, there twice, unreadable, or lacks a column.
+    """
+
+    def __init__(self, folder: Path):
+        if not folder.is_dir():
+            raise SourceError(f"{folder}: no such folder; expected one with items.csv and purchases.csv (or .parquet)")
+        self.folder = folder
+        self._items = _read(folder, "items", ("item_id", "image", "categories"), "title")
+        self._purchases = _read(folder, "purchases", ("user_id", "item_id", "time"), "split")
+
+    def items(self) -> Iterator[RawItem | Reject]:
+        """Yields the items in the order of the table."""
+        for item_id, image, categories, title in self._items.iter_rows():
+            if not item_id:
+                yield Reject("item", "", "no item_id")
+                continue
+            read_image = partial(_read_image, self.folder, image) if image else None
+            yield RawItem(item_id, _paths(categories), title, read_image)
+
+    def purchases(self) -> Iterator[RawPurchase | Reject]:
+        """Yields the purchases in the order of the table."""
+        for user_id, item_id, time, source_split in self._purchases.iter_rows():
+            try:
+                yield _purchase(user_id, item_id, time, source_split=source_split)
+            except Unusable as fault:
+                yield Reject("purchase", item_id, fault.reason)
+
+
+def _read(folder: Path, name: str, required: tuple[str, ...], optional: str) -> pl.DataFrame:
+    """Reads a table as text: the required columns, then the optional one, with empty text for what is missing."""
+    paths = [folder / f"{name}{suffix}" for suffix in (".csv", ".parquet")]
+    paths = [path for path in paths if path.is_file()]
+    if len(paths) != 1:
+        count = "both are" if paths else "neither is"
+        raise SourceError(f"{folder}: expected {name}.csv or {name}.parquet; {count} there")
+    path = paths[0]
+    try:
+        frame = pl.read_csv(path, infer_schema=False) if path.suffix == ".csv" else pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as fault:
+        reason = (str(fault).strip() or type(fault).__name__).splitlines()[0]
+        raise SourceError(f"{path}: not a readable {path.suffix[1:]} file: {reason}") from None
+    missing = [column for column in required if column not in frame.columns]
+    if missing:
+        columns = ascii(", ".join(frame.columns[:20]))[:200]  # of a file that is no table, the first line is anything
+        raise SourceError(f"{path}: no column {', '.join(missing)}; expected {', '.join(required)}, found {columns}")
+    if optional not in frame.columns:
+        frame = frame.with_columns(pl.lit("").alias(optional))
+    return frame.select(_as_text(frame.schema[column], column, path) for column in (*required, optional))
+
+
+def _as_text(dtype: pl.DataType, column: str, path: Path) -> pl.Expr:
+    """Spells a column as text without spaces around it; Parquet's own dates become seconds."""
+    cells = pl.col(column)
+    if column == "time" and dtype in (pl.Date, pl.Datetime):
+        cells = cells.dt.epoch("s")
+    elif column == "time" and dtype.is_float():  # what pandas makes of whole seconds where some are missing
+        cells = cells.cast(pl.Int64, strict=False)
+    elif not (dtype.is_integer() or dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null)):
+        raise SourceError(f"{path}: column {column} holds {dtype}; expected text or whole numbers")
+    return cells.cast(pl.String).str.strip_chars().fill_null("")
+
+
+def _purchase(user_id: str, item_id: str, time: str, *, source_split: str) -> RawPurchase:
+    if not user_id:
+        raise Unusable("no user_id")
+    if not item_id:
+        raise Unusable("no item_id")
+    if source_split and source_split not in SPLITS:
+        raise Unusable(f"split is none of {', '.join(SPLITS)}")
+    return RawPurchase(user_id, item_id, _seconds(time), source_split or None)
+
+
+def _seconds(text: str) -> int:
+    if not text:
+        raise Unusable("no time")
+    if SECONDS.fullmatch(text):
+        return int(text)
+    try:
+        moment = datetime.fromisoformat(text)
+        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() // 1)
+    except (ValueError, OverflowError):
+        raise Unusable("the time is neither whole seconds nor an ISO date") from None
+
+
+def _paths(text: str) -> list[list[str]]:
+    paths = ([name.strip() for name in path.split(">") if name.strip()] for path in text.split("|"))
+    return [path for path in paths if path]
+
+
+def _read_image(folder: Path, image: str) -> bytes:
+    # Judged by its spelling and not by where links lead: links inside the folder are its owner's, and DVC makes some.
+    inside = os.path.normpath(image)
+    if os.path.isabs(image) or inside.split(os.sep)[0] == os.pardir:
+        raise Unusable("image path leaves the folder")
+    try:
+        path = folder / inside
+        if not path.is_file():
+            raise Unusable("image file missing")
+        return path.read_bytes()
+    except (OSError, ValueError):  # ValueError: a zero byte in the path
+        raise Unusable("image file cannot be read") from None

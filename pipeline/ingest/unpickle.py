@@ -1,0 +1,196 @@
+"""Reads an .npy file of pickled objects without trusting it and without loading its images.
+
+numpy.load would run whatever the pickle asks for. Here the pickle's instructions are followed by Python's own
+unpickler with three changes: it knows no name but those that arrays of plain data are made of, and answers even
+those with stand-ins; instructions that plain data do not need are refused; a long string is not read but answered
+with where it lies in the file, so that memory does not grow with the images.
+"""
+
+import io
+import os
+import pickle
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from struct import unpack
+from types import SimpleNamespace
+from typing import Any, BinaryIO, ClassVar
+
+from numpy.lib import format as npy
+
+from pipeline.core.errors import SourceError
+from pipeline.ingest.standins import OBJECT, ObjectArray, Refused, Span, one_line, stand_in
+
+LONGEST_STRING = 512  # bytes; longer ones stay in the file
+LONGEST_LINE = 512  # bytes; names and some numbers are lines, and a file may be one endless line
+LONGEST_HEADER = 1 << 16
+MOST_SHARED = 1 << 16  # different short strings kept to hand out again
+
+# Strings and tables as protocol 0 spells them are among them: numpy has always written protocol 2 or later.
+_FORBIDDEN = (
+    *("STRING", "UNICODE", "DICT", "PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4", "OBJ", "NEWOBJ", "NEWOBJ_EX"),
+    *("BYTEARRAY8", "NEXT_BUFFER", "READONLY_BUFFER", "EMPTY_SET", "FROZENSET", "ADDITEMS"),
+)
+_KEYS = (str, bytes, int, float, bool, type(None))
+
+
+def _forbid(opcode: str) -> Callable[[Any], None]:
+    def refuse(unpickler: "_Unpickler") -> None:
+        raise Refused(f"uses the pickle instruction {opcode}, which plain data do not need: refused")
+
+    return refuse
+
+
+class _Unpickler(pickle._Unpickler):
+    """Python's unpickler in Python; the one in C cannot be kept from reading strings.
+
+    Only find_class puts anything on the stack that can be called, so whatever is called is a stand-in of ours.
+    """
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
+
+    # What Python's unpickler sets up when it loads, and declares nowhere.
+    append: Callable[[object], None]
+    pop_mark: Callable[[], list]
+    read: Callable[[int], bytes]
+    stack: list[Any]
+
+    def __init__(self, file: BinaryIO):
+        super().__init__(SimpleNamespace(read=file.read, readline=self._line), encoding="bytes")
+        self._file = file
+        self._size = os.fstat(file.fileno()).st_size
+        self._shared: dict[str | bytes, str | bytes] = {}
+
+    def find_class(self, module: str, name: str) -> object:
+        """Answers a name that the pickle asks for; Raises Refused unless it is one of plain data."""
+        return stand_in(module, name)
+
+    def _line(self) -> bytes:
+        line = self._file.readline(LONGEST_LINE)
+        if not line.endswith(b"\n"):
+            raise EOFError("a line without an end")
+        return line
+
+    def _string(self, length: int, is_text: bool = False) -> None:
+        start = self._file.tell() if length > LONGEST_STRING else 0
+        if not 0 <= length <= self._size - start:  # said at once, rather than by a seek or a read that fails
+            raise EOFError(f"a string of {length} bytes in a file of {self._size}")
+        if length > LONGEST_STRING:
+            self._file.seek(start + length)
+            self.append(Span(start, length, is_text))
+            return
+        data = self.read(length)
+        if len(data) < length:
+            raise EOFError("the file ends within a string")
+        value = str(data, "utf-8", "surrogatepass") if is_text else data
+        # The same few keys and categories come a million times, each as a string of its own.
+        shared = self._shared
+        self.append(shared.setdefault(value, value) if len(shared) < MOST_SHARED else shared.get(value, value))
+
+    def _load_integer(self) -> None:
+        (length,) = unpack("<i", self.read(4))
+        if not 0 <= length <= 16:
+            raise ValueError(f"an integer of {length} bytes")
+        self.append(int.from_bytes(self.read(length), "little", signed=True))
+
+    def _load_frame(self) -> None:
+        # A frame says how much to read ahead. The file is read as it comes, so a large one costs nothing.
+        (length,) = unpack("<Q", self.read(8))
+        if length > self._size - self._file.tell():
+            raise EOFError(f"a frame of {length} bytes in a file of {self._size}")
+
+    def _load_build(self) -> None:
+        state = self.stack.pop()
+        if type(self.stack[-1]) is ObjectArray:
+            self.stack[-1].fill(state)
+        elif self.stack[-1] is not OBJECT:
+            raise Refused("sets the state of something other than an array")
+
+    def _set(self, target: object, pairs: list) -> None:
+        keys = pairs[::2]
+        # Nested tuples of tuples, a few bytes each, would take longer to hash than anyone lives.
+        if type(target) is not dict or not all(type(key) in _KEYS for key in keys):
+            raise ValueError("a table whose keys are neither numbers nor short strings")
+        target.update(zip(keys, pairs[1::2], strict=True))
+
+    def _load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set(self.stack[-1], [key, value])
+
+    def _load_setitems(self) -> None:
+        pairs = self.pop_mark()
+        self._set(self.stack[-1], pairs)
+
+    def _load_inst(self) -> None:
+        self.find_class(self._line()[:-1].decode("utf-8"), self._line()[:-1].decode("utf-8"))
+        raise Refused("makes an object in a way that plain data do not need (INST)")
+
+    dispatch.update(
+        {
+            pickle.SHORT_BINSTRING[0]: lambda self: self._string(self.read(1)[0]),
+            pickle.SHORT_BINBYTES[0]: lambda self: self._string(self.read(1)[0]),
+            pickle.SHORT_BINUNICODE[0]: lambda self: self._string(self.read(1)[0], is_text=True),
+            pickle.BINSTRING[0]: lambda self: self._string(*unpack("<i", self.read(4))),
+            pickle.BINBYTES[0]: lambda self: self._string(*unpack("<I", self.read(4))),
+            pickle.BINBYTES8[0]: lambda self: self._string(*unpack("<Q", self.read(8))),
+            pickle.BINUNICODE[0]: lambda self: self._string(*unpack("<I", self.read(4)), is_text=True),
+            pickle.BINUNICODE8[0]: lambda self: self._string(*unpack("<Q", self.read(8)), is_text=True),
+            pickle.LONG4[0]: _load_integer,
+            pickle.FRAME[0]: _load_frame,
+            pickle.BUILD[0]: _load_build,
+            pickle.SETITEM[0]: _load_setitem,
+            pickle.SETITEMS[0]: _load_setitems,
+            pickle.INST[0]: _load_inst,
+        }
+    )
+    for _opcode in _FORBIDDEN:
+        dispatch[getattr(pickle, _opcode)[0]] = _forbid(_opcode)
+
+
+def _skip_header(file: BinaryIO, path: Path) -> None:
+    """Leaves `file` where the pickle begins; raises SourceError unless it is an .npy file of objects."""
+    start = io.BytesIO(file.read(LONGEST_HEADER))  # a header's length is the file's word: read no more than this
+    try:
+        major, _ = npy.read_magic(start)
+        # Version 3 differs from 2 in the names of fields, which an array of objects has not.
+        read_header = {1: npy.read_array_header_1_0, 2: npy.read_array_header_2_0, 3: npy.read_array_header_2_0}[major]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that Python 2 wrote it
+            _, _, dtype = read_header(start)
+    except Exception:  # numpy names no list of what a damaged header can raise
+        raise SourceError(f"{path}: not an .npy file; expected one that holds an array of objects") from None
+    if dtype.kind != "O":
+        raise SourceError(f"{path}: an array of {one_line(str(dtype))}; expected an array of objects")
+    file.seek(start.tell())
+
+
+def _load(file: BinaryIO, path: Path) -> object:
+    """What the pickle that begins here holds; raises SourceError where it is damaged or no plain data."""
+    try:
+        return _Unpickler(file).load()
+    except Refused as fault:
+        raise SourceError(f"{path}: {fault}") from None
+    except OSError:
+        raise
+    except Exception as fault:  # a damaged pickle can make an unpickler raise nearly anything
+        reason = f"near byte {file.tell()}: {type(fault).__name__}: {one_line(str(fault))}"
+        raise SourceError(f"{path}: damaged or truncated: {reason}") from None
+
+
+def read_objects(path: Path) -> list:
+    """Reads an array of objects: dicts, lists, tuples, numbers and strings, with a Span for every long string.
+
+    Raises:
+        SourceError: the file cannot be read, is of another kind, is damaged, or asks for more than data.
+    """
+    if not path.is_file():
+        raise SourceError(f"{path}: no such file")
+    try:
+        with path.open("rb") as file:
+            _skip_header(file, path)
+            content = _load(file, path)
+    except OSError as fault:
+        raise SourceError(f"{path}: cannot be read: {fault.strerror or fault}") from None
+    if type(content) is not ObjectArray:
+        raise SourceError(f"{path}: a pickled {type(content).__name__}; expected an array of objects")
+    return content

@@ -1,0 +1,1 @@
+"""What is measured: `selection` and `ranking` (pure functions), `bootstrap` (intervals, tests), `measure`."""

@@ -1,0 +1,1 @@
+"""The plots, as SVG: what is drawn is what was measured, readable without colour."""

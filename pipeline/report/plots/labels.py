@@ -1,0 +1,71 @@
+"""The plot of single labels."""
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from pipeline.report.plots import styles
+from pipeline.report.plots.panels import draw_points, numbers, select
+from pipeline.report.plots.plot import Drawing, nothing
+from pipeline.report.plots.styles import HeadStyle
+from pipeline.report.results import Results
+
+METRICS = ("precision", "recall")
+MOST_LABELS = 60  # a label more has no room on a page
+LABEL_HEIGHT = 0.165  # inches
+APART = 0.32  # points of two heads at a label, as a share of its row
+
+
+def labels(results: Results) -> Drawing:
+    """Precision and recall of every label, most frequent first, of the best head and of the best published head."""
+    values = select(results, by="label").filter(pl.col("metric").is_in(METRICS))
+    backbones = [name for name in results.backbones if name in values["backbone"] and name in results.best]
+    if not backbones:
+        return nothing("No head has results by label: run visagg evaluate.")
+    frequency = values.group_by("segment").agg(pl.col("n").max()).sort(["n", "segment"], descending=[True, False])
+    shown = frequency if len(frequency) <= MOST_LABELS else _both_ends(frequency, MOST_LABELS)
+    height = LABEL_HEIGHT * len(shown) + 0.55
+    figure = Figure((9.4, height * len(backbones) + 0.9), layout="constrained")
+    grid = figure.subplots(len(backbones), len(METRICS), sharex=True, sharey=True, squeeze=False)
+    for panels, backbone in zip(grid, backbones, strict=True):
+        roles = _roles(results, backbone)
+        head_styles = {head: styles.of_head(results, backbone, head) for head in roles}
+        for axes, metric in zip(panels, METRICS, strict=True):
+            _draw(axes, values.filter(backbone=backbone, metric=metric), shown, head_styles=head_styles)
+            axes.set_title(f"{backbone}: {metric}")
+        handles = [Line2D([], [], **style.keywords()) for style in head_styles.values()]
+        names = [f"{head}\n({role})" for head, role in roles.items()]
+        panels[1].legend(handles[::-1], names[::-1], loc="upper left", bbox_to_anchor=(1.02, 1), handlelength=3)
+    grid[0, 0].set_xlim(max(-0.02, float(numbers(values, "low").min()) - 0.05), 1.02)
+    for axes, metric in zip(grid[-1], METRICS, strict=True):
+        axes.set_xlabel(f"{metric} of the label (share, 0 to 1)")
+    rest = len(frequency) - len(shown)
+    cut = f" The most and the least frequent; {rest:,} labels between them are in the tables." if rest else ""
+    note = f"In brackets the test sets that have the label.{cut} Bars: 95 % interval over users and seeds."
+    return Drawing(figure, note)
+
+
+def _roles(results: Results, backbone: str) -> dict[str, str]:
+    """The heads that are drawn, from below, and why."""
+    reference = results.reference.get(backbone)
+    return {**({reference: "best published"} if reference else {}), results.best[backbone]: "best"}
+
+
+def _draw(axes: Axes, values: pl.DataFrame, shown: pl.DataFrame, *, head_styles: dict[str, HeadStyle]) -> None:
+    """Some heads' values, a row a label, those shown first on top."""
+    heights = {name: -float(index) for index, name in enumerate(shown["segment"])}
+    lowest = -APART * (len(head_styles) - 1) / 2
+    for index, (head, style) in enumerate(head_styles.items()):
+        rows = values.filter(pl.col("segment").is_in(list(heights)), head=head)
+        positions = np.array([heights[name] for name in rows["segment"]])
+        draw_points(axes, positions + lowest + APART * index, rows, style=style, sideways=True)
+    axes.set_yticks(list(heights.values()), [f"{name} ({n:,})" for name, n in shown.iter_rows()])
+    axes.set_ylim(0.4 - len(heights), 0.6)
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+
+
+def _both_ends(frequency: pl.DataFrame, count: int) -> pl.DataFrame:
+    return pl.concat([frequency.head(count // 2), frequency.tail(count - count // 2)])

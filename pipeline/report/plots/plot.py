@@ -1,0 +1,105 @@
+"""From a plot's function to its SVG: the same bytes from the same results, text kept as text."""
+
+import io
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from pipeline.report.origin import origin, source
+from pipeline.report.plots.styles import SETTINGS
+from pipeline.report.results import Results
+
+CHARACTERS_AN_INCH = 15.5  # of the note
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A plot without its title.
+
+    Attributes:
+        figure: matplotlib's.
+        note: how to read it; "" where there is nothing to read.
+    """
+
+    figure: Figure
+    note: str
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot that the report has.
+
+    Attributes:
+        name: stem of its file.
+        title: one line.
+        drawn: from the results.
+    """
+
+    name: str
+    title: str
+    drawn: Callable[[Results], Drawing]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A plot as it was drawn.
+
+    Attributes:
+        name: the plot's.
+        title: likewise.
+        svg: what its file holds.
+    """
+
+    name: str
+    title: str
+    svg: str
+
+
+def draw(plots: Sequence[Plot], results: Results, folder: Path) -> list[Picture]:
+    """Draws plots and writes them as NAME.svg.
+
+    Args:
+        plots: which ones.
+        results: what is drawn. A plot for which they hold nothing says so in place of its axes.
+        folder: where the files go.
+    """
+    pictures = []
+    for plot in plots:
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()  # whatever the user's own matplotlibrc says
+            matplotlib.rcParams.update({**SETTINGS, "svg.hashsalt": plot.name})
+            svg = _svg(finish(plot.drawn(results), plot.title, results), plot.title)
+        (folder / f"{plot.name}.svg").write_text(svg, encoding="utf-8")
+        pictures.append(Picture(plot.name, plot.title, svg))
+    return pictures
+
+
+def nothing(reason: str) -> Drawing:
+    """In place of a plot for which there are no results: why, and what to run."""
+    figure = Figure((6, 1.4), layout="constrained")
+    axes = figure.subplots()
+    axes.set_axis_off()
+    axes.text(0, 0.5, reason, va="center")
+    return Drawing(figure, "")
+
+
+def finish(drawing: Drawing, title: str, results: Results) -> Figure:
+    """Adds the title and, below, how to read the plot, what is missing, and where the data are from."""
+    figure, sentences = drawing.figure, [drawing.note] if drawing.note else []
+    if results.missing:
+        sentences.append(f"Missing: {', '.join(' '.join(pair) for pair in results.missing)}.")
+    sentences.append(origin(results.data, "Simulated"))
+    figure.suptitle(f"{title} ({source(results.data)})", x=0.008, ha="left", fontsize=10, fontweight="bold")
+    text = textwrap.fill(" ".join(sentences), int(figure.get_size_inches()[0] * CHARACTERS_AN_INCH))
+    figure.supxlabel(text, x=0.008, ha="left", fontsize=7.5)
+    return figure
+
+
+def _svg(figure: Figure, title: str) -> str:
+    out = io.StringIO()
+    figure.savefig(out, format="svg", metadata={"Title": title, "Date": None, "Creator": None})
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"

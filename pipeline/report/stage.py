@@ -1,0 +1,38 @@
+"""The stage: saved results to tables, plots and a page; the only writer of reports/."""
+
+from typing import TYPE_CHECKING
+
+from pipeline.core.files import write_aside
+from pipeline.project import Project
+from pipeline.report import contents, page, writing
+from pipeline.report.plots.plot import draw
+from pipeline.report.results import Results, gather, read_json
+
+if TYPE_CHECKING:
+    from pipeline.settings import Settings
+
+
+def report(project: Project, settings: "Settings") -> None:
+    """Writes reports/ from the results of the compared backbones and heads; a pair without results is named.
+
+    Each folder is replaced as a whole: no number of other heads, or of another source, stays.
+
+    Raises:
+        StageError: when no compared pair has results, the data were never described, or a file is damaged.
+    """
+    results = gather(project, settings)
+    tables = [table for make in contents.TABLES if (table := make(results)) is not None]
+    writing.write_tables(project, results, tables)
+    writing.write_metrics(project, results)
+    with write_aside(project.plots) as aside:
+        aside.mkdir()
+        pictures = draw(contents.PLOTS, results, aside)
+        writing.write_plot_data(aside, results)
+    page.write(project.page, results, tables, pictures=pictures, gallery=_gallery(project, results))
+
+
+def _gallery(project: Project, results: Results) -> dict | None:
+    """What `visagg gallery` wrote; None where it did not, or did of heads that are compared no more."""
+    gallery = read_json(project.gallery)
+    pairs = {(backbone, head) for backbone, head in (gallery or {}).get("pairs", [])}
+    return gallery if pairs <= set(results.pairs) else None

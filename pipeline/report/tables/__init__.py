@@ -1,0 +1,1 @@
+"""The tables: which rows and columns there are, and what stands under them. Computes no metric."""

@@ -1,0 +1,161 @@
+"""Tables of how good the heads are: on all test users, on some of them, and which differences hold."""
+
+import polars as pl
+
+from pipeline.metrics import measure
+from pipeline.report import published
+from pipeline.report.results import FLOOR, Pair, Results
+from pipeline.report.table import MISSING, Cell, Measured, Table
+
+SEGMENTS = {
+    "images": "images in the set",
+    "labels": "true labels",
+    "frequency": "labels, by how many training sets have them",
+    "unseen": "share of the set's images that no training set has",
+}
+AT_K = {"recall": "Recall@k", "precision": "Precision@k", "f1": "F1@k", "ceiling": "ceiling F1@k"}
+THRESHOLDED = {f"published_{name.lower()}": f"thresholded {name}@k" for name in ("Recall", "Precision", "F1")}
+PUBLISHED_K = 10  # of the published headline
+
+SOURCE = "measured"
+SOURCE_MERGED = "measured, adapter merged in"
+SOURCE_PUBLISHED = "published, not comparable"
+
+DEFINITIONS = """\
+Values are means over test users, then over seeds; in brackets the 95 % interval of a bootstrap over users and seeds.
+Standard at k: precision = hits / k, recall = hits / true labels; the ceiling is the best F1 that any ranking could
+reach, the floor (popularity) gives every user the most frequent labels. Thresholded (the published definition): a label
+counts as recommended only if it is among the k best and its score is at least 0.5. Among equal scores the mean over all
+their orders counts."""
+NOT_COMPARABLE = f"Rows marked published are not comparable with the others ({published.SOURCE})."
+
+
+def headline(results: Results) -> Table:
+    """One row a backbone and head: the metrics that are not at k, and those at the one k of the published headline."""
+    k = PUBLISHED_K if PUBLISHED_K in results.ks else results.ks[0]
+    titles = [metric.title for metric in measure.OVERALL]
+    metrics = [*((metric.name, None) for metric in measure.OVERALL), ("f1", k), ("published_f1", k)]
+    parameters: dict[Pair, Cell] = {pair: cost["parameters"] for pair, cost in results.cost_of.items()}
+    parameters[FLOOR] = 0
+    for pair in results.merged:
+        parameters[pair] = results.training.get(pair, {}).get("parameters", MISSING)
+    rows: list[list[Cell]] = []
+    for source, pairs in ((SOURCE, [FLOOR, *results.pairs]), (SOURCE_MERGED, results.merged)):
+        for pair in pairs:
+            cells = [_cell(results, pair, metric, k=at) for metric, at in metrics]
+            rows.append([*pair, parameters.get(pair, MISSING), *cells, source])
+    for head, f1 in published.HEADLINE.items():
+        cells = [f1 if k == PUBLISHED_K else "", ""]
+        rows.append(["published", head, published.SIZE[head][0], *[""] * len(titles), *cells, SOURCE_PUBLISHED])
+    notes = [
+        "F1 at a threshold chosen on validation; AP is average precision, micro over all pairs of a user and a label, "
+        "macro the mean over labels.",
+        *_notes(results),
+        f"{NOT_COMPARABLE} Its text does not say by which definition its F1@{PUBLISHED_K} is.",
+    ]
+    columns = ["backbone", "head", "parameters", *titles, f"F1@{k}", f"thresholded F1@{k}", "source"]
+    return Table("headline", "How well each head tells a user's interests", columns, rows, "\n".join(notes))
+
+
+def quality(results: Results) -> Table:
+    """The shape of the published table, one row a k and head, with both definitions and the published rows."""
+    rows: list[list[Cell]] = []
+    for k in results.ks:
+        floor = _cell(results, FLOOR, "f1", k=k)
+        for pair in [FLOOR, *results.pairs]:
+            standard, thresholded = (
+                [_cell(results, pair, name, k=k) for name in names] for names in (AT_K, THRESHOLDED)
+            )
+            rows.append([k, *pair, *standard, floor, *thresholded, SOURCE])
+        for head, (recall, precision) in published.QUALITY.get(k, {}).items():
+            f1 = round(2 * recall * precision / (recall + precision), 3)
+            rows.append([k, "published", head, *[""] * 5, recall, precision, f1, SOURCE_PUBLISHED])
+    notes = [
+        *_notes(results),
+        f"{NOT_COMPARABLE} Published F1 is worked out from the published recall and precision.",
+    ]
+    columns = ["k", "backbone", "head", *AT_K.values(), "floor F1@k", *THRESHOLDED.values(), "source"]
+    return Table("quality", "Recommending the k best labels", columns, rows, "\n".join(notes))
+
+
+def comparisons(results: Results) -> Table:
+    """Every test that was made."""
+    titles = {metric.name: metric.title for metric in measure.OVERALL}
+    rows: list[list[Cell]] = []
+    for row in results.comparisons.iter_rows(named=True):
+        metric = titles.get(row["metric"], f"F1@{row['k']}")
+        difference = Measured(row["difference"], row["low"], row["high"])
+        verdict = ("better" if row["difference"] > 0 else "worse") if row["holds"] else "not shown"
+        p = [f"{row[name]:.2g}" for name in ("p", "adjusted")]
+        rows.append([row["backbone"], row["head"], row["against"], metric, difference, *p, verdict])
+    notes = (
+        "Each head against the best published head of its backbone (by validation) and against averaging, on the same "
+        "users and resamples: t tests of the mean difference, its error from the bootstrap over users and seeds. "
+        f"Adjusted by Holm's method over all {len(rows)} tests of this table. Intervals are not adjusted."
+    )
+    columns = ["backbone", "head", "against", "metric", "difference", "p", "p, Holm", "differs"]
+    return Table("comparisons", "Which differences hold", columns, rows, notes)
+
+
+def segments(results: Results) -> Table:
+    """The metrics of some sets, and of some labels."""
+    metrics = [metric for metric in measure.OVERALL if metric.by_segment]
+    rows: list[list[Cell]] = []
+    for by, title in SEGMENTS.items():
+        parts = results.values.filter(pl.col("by") == by).select("segment", "n").unique(maintain_order=True)
+        for segment, sets in parts.iter_rows():
+            for pair in results.pairs:
+                cells = [_part_cell(results, pair, metric.name, by=by, segment=segment) for metric in metrics]
+                rows.append([title, segment, sets, *pair, *cells])
+    notes = [
+        "Labels by frequency: the third that most training sets have (head), the next (middle), the rest (tail).",
+        *_about_users(results),
+    ]
+    columns = ["divided by", "part", "sets", "backbone", "head", *(metric.title for metric in metrics)]
+    return Table("segments", "For whom, and for what, each head works", columns, rows, "\n".join(notes))
+
+
+def _cell(results: Results, pair: Pair, metric: str, *, k: int | None) -> Cell:
+    """A metric value of all sets, marked where it differs from a reference."""
+    row = results.value(pair, metric, k)
+    if row is None:
+        return MISSING
+    return Measured(row["mean"], row["low"], row["high"], _marks(results, pair, metric, k=k))
+
+
+def _part_cell(results: Results, pair: Pair, metric: str, *, by: str, segment: str) -> Cell:
+    """A metric value of a part of the sets; empty where a head that has values has none of this part."""
+    row = results.value(pair, metric, by=by, segment=segment)
+    if row is None:
+        return MISSING if pair in results.missing else ""
+    return Measured(row["mean"], row["low"], row["high"])
+
+
+def _marks(results: Results, pair: Pair, metric: str, *, k: int | None) -> str:
+    """Such as "p+ a+": better than the best published head, and than averaging."""
+    letters = {results.average: "a", results.reference.get(pair[0]): "p"}
+    tests = results.differences.get((*pair, metric, k), [])
+    return " ".join(letters[test["against"]] + "-+"[test["difference"] > 0] for test in tests)
+
+
+def _notes(results: Results) -> list[str]:
+    """What both tables of all test users say."""
+    return [DEFINITIONS, _about_marks(results), *_about_users(results)]
+
+
+def _about_marks(results: Results) -> str:
+    """What the marks mean."""
+    best = ", ".join(f"{head} on {backbone}" for backbone, head in results.reference.items())
+    explained = [f"p+ (p-): better (worse) than the best published head by validation ({best})"] if best else []
+    explained += [f"a+ (a-): than averaging ({results.average})"] if results.average else []
+    if not explained:
+        return "No published head is compared, so nothing is tested."
+    return f"{'; '.join(explained)}; tests in comparisons.md. Where there is no mark, no difference is shown."
+
+
+def _about_users(results: Results) -> list[str]:
+    """Who is left out, and how much of what is tested the heads may know by heart."""
+    test = results.data["sets"]["test"]
+    left = f"{test['sets']:,} test users; {results.data.get('users_without_label', 0):,} users without a label and "
+    left += f"{results.data.get('users_without_image', 0):,} without an image are left out."
+    return [left, results.seen()]

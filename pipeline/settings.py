@@ -1,0 +1,300 @@
+"""Settings, typed: pipeline/params.yaml read once, every unknown key or impossible value refused by name."""
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar, get_args
+
+import pydantic
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic_core import PydanticCustomError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipeline.core.errors import SettingsError
+from pipeline.heads.presets import PRESETS
+from pipeline.heads.registry import parse
+from pipeline.heads.spec import HeadSpec
+
+T = TypeVar("T")
+
+
+def _distinct(values: list[T]) -> list[T]:
+    if len(set(values)) < len(values):
+        raise PydanticCustomError("repeated", "Input should list nothing twice")
+    return values
+
+
+Distinct = Annotated[list[T], Field(min_length=1), AfterValidator(_distinct)]
+Seed = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Alias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]  # no dot: DVC reads one as a path into the settings
+
+
+class Section(BaseModel):
+    """A mapping of params.yaml. It knows its keys, and holds what YAML gives, unconverted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class SourceSettings(Section):
+    """The format of the raw data, and a file or folder, relative to the project's root; the demo ignores that one."""
+
+    name: Literal["demo", "dvbpr", "table"]
+    path: str
+
+
+class DemoSettings(Section):
+    """Size and seed of the simulated catalogue."""
+
+    items: PositiveInt
+    users: PositiveInt
+    seed: Seed
+
+
+class SplitSettings(Section):
+    """Shares of the sets that are held out; the rest trains."""
+
+    seed: int
+    validation: Share
+    test: Share
+
+    @model_validator(mode="after")
+    def _something_is_left_to_train_on(self) -> "SplitSettings":
+        if self.validation + self.test >= 1:
+            raise SettingsError("sets.split: validation and test leave nothing to train on")
+        return self
+
+
+class SetSettings(Section):
+    """How purchases become labelled sets; the published protocol, as parameters.
+
+    Attributes:
+        task: "interests" or "next".
+        max_images: most images a set.
+        held_out: for `next`, last purchases held out where the source does not divide them.
+        drop_above_mean: users with more than this multiple of the mean number of purchases are left out.
+        lower_case: whether categories are lower-cased.
+        stop_categories: categories that are never a label.
+        new_items: share of the items, drawn by a hash of their id, that only validation and test sets show, which then
+            show no others; 0: users share items, as in the published protocol.
+        least_items: least items that have a category, for it to be a label.
+        split: how sets are divided.
+    """
+
+    task: Literal["interests", "next"]
+    max_images: PositiveInt
+    held_out: PositiveInt
+    drop_above_mean: PositiveFloat
+    lower_case: bool
+    stop_categories: list[str]
+    least_items: PositiveInt
+    new_items: Annotated[float, Field(ge=0, lt=1)]
+    split: SplitSettings
+
+
+class BackboneSettings(Section):
+    """A timm model and where its weights come from: "package:NAME", "hub", or a file."""
+
+    model: str
+    weights: str
+
+
+class CompareSettings(Section):
+    """Which backbones and heads the graph trains and the tables show."""
+
+    backbones: Distinct[str]
+    heads: Distinct[str]
+
+
+class EmbedSettings(Section):
+    """Stage one. None of these is part of a fingerprint.
+
+    Attributes:
+        engine: the runtime: "openvino", "torch", or "auto" for the fastest there is.
+        precision: "auto": bfloat16 where the processor has it and some real images come out the same; or "float32".
+        batch_size: images a batch; 0: what suits the device.
+        threads: cores to use; 0: all that this process may use.
+    """
+
+    engine: Literal["auto", "openvino", "torch"]
+    precision: Literal["auto", "float32"]
+    batch_size: Annotated[int, Field(ge=0)]
+    threads: Annotated[int, Field(ge=0)]
+
+
+class TrainSettings(Section):
+    """Stage two, the same for every head.
+
+    Attributes:
+        seeds: one run each; the first one tries every learning rate.
+        learning_rates: the peak of the one-cycle schedule; validation chooses one.
+        batch_size: sets a step.
+        max_epochs: at most.
+        patience: epochs without a better validation score before a run stops.
+        positive_weight: of positives in the loss.
+        weight_decay: of AdamW.
+    """
+
+    seeds: Distinct[Seed]
+    learning_rates: Distinct[PositiveFloat]
+    batch_size: PositiveInt
+    max_epochs: PositiveInt
+    patience: PositiveInt
+    positive_weight: PositiveFloat
+    weight_decay: Annotated[float, Field(ge=0)]
+
+
+class EvaluateSettings(Section):
+    """How many labels are recommended, one row of the tables each; bootstrap resamples of users behind an interval."""
+
+    ks: Distinct[PositiveInt]
+    resamples: Annotated[int, Field(ge=100)]
+
+
+class AblationSettings(Section):
+    """The heads that get the peculiarities of the published code, one at a time, and the backbone under them."""
+
+    backbone: str
+    heads: Distinct[str]
+
+
+class Settings(Section):
+    """All of params.yaml.
+
+    Attributes:
+        heads: heads beside the presets, by name, as their parts.
+        swap: for an old backbone, the new ones that its heads are tried with.
+    """
+
+    source: SourceSettings
+    demo: DemoSettings
+    sets: SetSettings
+    compare: CompareSettings
+    backbones: dict[Alias, BackboneSettings]
+    heads: dict[Alias, dict]
+    embed: EmbedSettings
+    train: TrainSettings
+    evaluate: EvaluateSettings
+    ablation: AblationSettings
+    swap: dict[Alias, Distinct[str]]
+
+    @model_validator(mode="after")
+    def _names_are_declared(self) -> "Settings":
+        if shadowing := sorted(self.heads.keys() & PRESETS.keys()):
+            raise SettingsError(f"heads.{shadowing[0]}: a preset has this name")
+        for alias in (*self.compare.backbones, self.ablation.backbone):
+            self.backbone(alias)
+        for name in (*self.heads, *self.compare.heads, *self.ablation.heads):
+            self.head(name)
+        known = self.compare.backbones
+        for old, new in self.swap.items():
+            for alias in (old, *new):
+                if alias not in known:
+                    raise SettingsError(f"swap: {alias!r} is not under compare.backbones{_nearest(alias, known)}")
+            if old in new:
+                raise SettingsError(f"swap.{old} lists {old} itself")
+        return self
+
+    def backbone(self, alias: str) -> BackboneSettings:
+        """A backbone by its alias.
+
+        Raises:
+            SettingsError: when it is not declared; with the nearest one.
+        """
+        if alias not in self.backbones:
+            declared = f"(declared under backbones: {', '.join(self.backbones)})"
+            raise SettingsError(f"unknown backbone {alias!r}{_nearest(alias, self.backbones)} {declared}")
+        return self.backbones[alias]
+
+    def backbones_of(self, aliases: Iterable[str]) -> dict[str, BackboneSettings]:
+        """Some backbones, by alias; raises as `backbone`."""
+        return {alias: self.backbone(alias) for alias in aliases}
+
+    def head(self, name: str) -> HeadSpec:
+        """A head by its name: a preset, or one of `heads`.
+
+        Raises:
+            SettingsError: when there is none of that name, with the nearest one, or what is declared is not a head.
+        """
+        if name in PRESETS:
+            return PRESETS[name]
+        if name not in self.heads:
+            nearest = _nearest(name, [*self.heads, *PRESETS])
+            raise SettingsError(f"unknown head {name!r}{nearest} (visagg heads lists them; params.yaml may add some)")
+        try:
+            return parse(self.heads[name])
+        except SettingsError as error:
+            raise SettingsError(f"heads.{name}: {error}") from None
+
+    def require(self, backbone: str, *heads: str) -> None:
+        """Raises SettingsError unless all names are known: asked before torch loads."""
+        self.backbone(backbone)
+        for head in heads:
+            self.head(head)
+
+    def compared(self) -> dict[str, HeadSpec]:
+        """The heads that are compared, by name."""
+        return {name: self.head(name) for name in self.compare.heads}
+
+    def swaps(self, old: str | None, new: tuple[str, ...]) -> list[tuple[str, str]]:
+        """Pairs of an old backbone and a new one: those given, or, of what is left open, those under `swap`.
+
+        Raises:
+            SettingsError: when one is not declared, both are the same, or none is listed.
+        """
+        if old is None:
+            return [(alias, replacement) for alias, listed in self.swap.items() for replacement in listed]
+        self.backbones_of((old, *new))
+        if old in new:
+            raise SettingsError(f"{old} cannot be swapped for itself")
+        if not (chosen := new or self.swap.get(old)):
+            raise SettingsError(f"swap lists no backbone for {old}: name one, as in visagg swap {old} NEW")
+        return [(old, replacement) for replacement in chosen]
+
+
+def load(path: Path) -> Settings:
+    """Reads params.yaml.
+
+    Raises:
+        SettingsError: when it is missing, no YAML, or has an unknown key or an impossible value.
+    """
+    try:
+        content = YAML(typ="safe").load(path)  # YAML 1.2, as DVC reads it: 1e-3 is a number
+    except FileNotFoundError:
+        raise SettingsError(f"{path} is missing: run from the repository's root, or give --params") from None
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise SettingsError(f"{path} is not YAML: {' '.join(str(error).split())[:200]}") from None
+    try:
+        return Settings.model_validate(content)
+    except (SettingsError, pydantic.ValidationError) as error:
+        raise SettingsError(f"{path}: {error if isinstance(error, SettingsError) else _describe(error)}") from None
+
+
+def _describe(error: pydantic.ValidationError) -> str:
+    """The first fault in a line; an unknown key before all others, for a misspelt key is also a missing one."""
+    first = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
+    *section, name = map(str, first["loc"] or ["the file"])
+    key = " ".join(".".join([*section, name]).split())
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {key}{_nearest(name, _keys(section))}"
+    if first["type"] == "missing":
+        return f"{key} is missing"
+    return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}, not {first['input']!r}"
+
+
+def _keys(section: list[str]) -> list[str]:
+    """The keys that a section knows, by the names that lead to it."""
+    model: type[BaseModel] = Settings
+    for name in section:
+        if field := model.model_fields.get(name):  # else an alias: its section is that of the aliases' values
+            types = [field.annotation, *get_args(field.annotation)]
+            model = next((kind for kind in types if isinstance(kind, type) and issubclass(kind, Section)), model)
+    return list(model.model_fields)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""

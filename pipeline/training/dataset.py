@@ -1,0 +1,149 @@
+"""Sets and their vectors to padded, masked batches, and to a head's scores."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from pipeline import catalogue
+from pipeline.core.errors import StageError
+from pipeline.embeddings.store import Embeddings
+from pipeline.heads.classifier import SetClassifier
+from pipeline.project import Project
+
+SCORING_BATCH = 512  # sets scored at a time; scoring needs no gradient and little memory
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A few sets.
+
+    Attributes:
+        x: vectors, float32 [b, s, d]; zeros at padding.
+        mask: bool [b, s], True where there is an image.
+        y: labels, float32 [b, c], 0 or 1.
+    """
+
+    x: Tensor
+    mask: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Dataset:
+    """The sets of one split with their vectors, held in memory once.
+
+    Attributes:
+        set_ids: names of the sets, in their order.
+        images: rows of the store that the vectors are from, int64 [m].
+        vectors: distinct images' vectors, float32 [m + 1, d]; the last row is zeros, for padding.
+        rows: each set's images as rows of `vectors`, int64 [n, s].
+        mask: bool [n, s], True where there is an image.
+        y: labels, float32 [n, c], 0 or 1.
+    """
+
+    set_ids: list[str]
+    images: Tensor
+    vectors: Tensor
+    rows: Tensor
+    mask: Tensor
+    y: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, sets: Tensor | slice) -> Batch:
+        """Some sets, by their position, as a batch."""
+        return Batch(self.vectors[self.rows[sets]], self.mask[sets], self.y[sets])
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """All sets in their order, at most `size` of them a batch."""
+        return (self.batch(positions) for positions in torch.arange(len(self)).split(size))
+
+    def truth(self) -> np.ndarray:
+        """Labels as bool [n, c]."""
+        return self.y.numpy() > 0
+
+    def standardised(self, mean: Tensor, std: Tensor) -> "Dataset":
+        """The same sets with each vector less `mean` and divided by `std`, float32 [d] each; padding stays zeros."""
+        vectors = (self.vectors - mean) / std
+        vectors[-1] = 0.0
+        return replace(self, vectors=vectors)
+
+    def with_vectors(self, vectors: np.ndarray) -> "Dataset":
+        """The same sets with other vectors of the same images, float32 [m + 1, d], zeros in the last row; any d."""
+        return replace(self, vectors=torch.from_numpy(vectors))
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the distinct images' vectors, float32 [d] each, summed in float64."""
+        vectors = self.vectors[:-1].double()
+        return vectors.mean(0).float(), vectors.std(0, correction=0).float()
+
+
+def load(project: Project, store: Embeddings, split: str) -> Dataset:
+    """Reads one split's sets and the vectors of their images, and nothing of the other splits.
+
+    An unreadable image leaves its set as if it had never been there; a set that has no other image is left out.
+
+    Raises:
+        StoreError: when the store is of other images than the sets, unfinished, or damaged.
+        StageError: when the split is empty.
+    """
+    names, images_digest = catalogue.read_labels(project.labels)
+    store.require_images(images_digest)
+    sets = catalogue.read_table(project.sets).filter(pl.col("split") == split)
+    return gather(sets, len(names), store, name=f"the {split} split")
+
+
+def gather(sets: pl.DataFrame, classes: int, store: Embeddings, *, name: str, least_images: int = 0) -> Dataset:
+    """Sets with their vectors.
+
+    Args:
+        sets: a frame of the columns of sets.parquet.
+        classes: c, how many labels there are.
+        store: the vectors.
+        name: of the sets, for messages.
+        least_images: the least s, reached by padding.
+
+    Raises:
+        StoreError, StageError: as `load`.
+    """
+    long = sets.select("set_id", "images").explode("images")
+    unreadable = pl.Series(store.unreadable(), dtype=pl.UInt32)
+    long = long.filter(~pl.col("images").is_in(unreadable.implode()))
+    sets = sets.drop("images").join(
+        long.group_by("set_id", maintain_order=True).agg("images"), on="set_id", maintain_order="left"
+    )
+    if not len(sets):
+        raise StageError(f"no set of {name} has a readable image")
+    images = long["images"].unique().sort().to_numpy()
+    vectors = np.zeros((len(images) + 1, store.dim), np.float32)
+    vectors[:-1] = store.read(images)
+    lists = [np.searchsorted(images, rows) for rows in sets["images"].to_list()]
+    rows, mask = _pad(lists, len(images), least_images)
+    y = catalogue.label_matrix(sets, classes).astype(np.float32)
+    arrays = {"images": images.astype(np.int64), "vectors": vectors, "rows": rows, "mask": mask, "y": y}
+    tensors = {attribute: torch.from_numpy(array) for attribute, array in arrays.items()}
+    return Dataset(set_ids=sets["set_id"].to_list(), **tensors)
+
+
+def scores(head: SetClassifier, data: Dataset) -> np.ndarray:
+    """A head's probabilities of every set and label: float32 [n, c]. Leaves the head in evaluation mode."""
+    head.eval()
+    with torch.inference_mode():
+        vectors = head.standardised(data.vectors, torch.arange(len(data.vectors)) < len(data.images))
+        pairs = zip(data.rows.split(SCORING_BATCH), data.mask.split(SCORING_BATCH))
+        parts = [torch.sigmoid(head.logits_of_rows(vectors, rows, mask)) for rows, mask in pairs]
+    return torch.cat(parts).numpy()
+
+
+def _pad(lists: list[np.ndarray], padding: int, least: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lists of rows to int64 [n, s], s at least `least`, filled up with `padding`, and the mask bool [n, s]."""
+    lengths = np.array([len(rows) for rows in lists])
+    mask = np.arange(max(lengths.max(), least)) < lengths[:, None]
+    rows = np.full(mask.shape, padding, np.int64)
+    rows[mask] = np.concatenate(lists)
+    return rows, mask

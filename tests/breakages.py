@@ -1,0 +1,261 @@
+"""Breaks the code on purpose, one way after the other, and expects the tests to see it.
+
+    python -m tests.breakages            # all of them, some minutes
+    python -m tests.breakages eval pad   # those whose names hold one of these words
+
+Each breakage is one piece of text replaced in a copy of the checkout; the tests that stand guard there must then fail.
+`test_breakages.py` makes sure that every piece is still there to be broken.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.settings import ROOT
+
+COPIED = ("pipeline", "tests", "dvc.yaml", "README.md", "setup.cfg", "pyproject.toml", ".dvc/plots")
+
+
+@dataclass(frozen=True)
+class Breakage:
+    """One way to be wrong.
+
+    Attributes:
+        name: in words.
+        file: below the checkout.
+        right: the text that is replaced; it stands there once.
+        wrong: what takes its place.
+        tests: the files of tests that must notice.
+    """
+
+    name: str
+    file: str
+    right: str
+    wrong: str
+    tests: tuple[str, ...]
+
+
+BREAKAGES = (
+    Breakage("missing eval()", "pipeline/training/dataset.py", "    head.eval()\n", "", ("test_train.py",)),
+    Breakage(
+        "unmasked pad",
+        "pipeline/heads/pools/attention.py",
+        "weights = masked_softmax(x @ self.query * self.scale, mask)",
+        "weights = torch.softmax(x @ self.query * self.scale, 1)",
+        ("test_heads.py",),
+    ),
+    Breakage(
+        "padding not zeroed before a head",
+        "pipeline/heads/classifier.py",
+        "return x.masked_fill(~mask.unsqueeze(-1), 0.0)",
+        "return x",
+        ("test_heads.py",),
+    ),
+    Breakage(
+        "rows shifted by one",
+        "pipeline/embed/lane.py",
+        "self.store.write(np.array(self.rows), vectors)",
+        "self.store.write(np.array(self.rows), np.roll(vectors, 1, axis=0))",
+        ("test_embed.py",),
+    ),
+    Breakage(
+        "training chooses on the test sets",
+        "pipeline/training/stage.py",
+        'validation=dataset.load(project, store, "validation")',
+        'validation=dataset.load(project, store, "test")',
+        ("test_train.py",),
+    ),
+    Breakage(
+        "adapters chosen on the test sets",
+        "pipeline/swap/stage.py",
+        'self._paired_sets("validation", np.ones((1, len(self._split("validation"))), np.float32))',
+        'self._paired_sets("test", np.ones((1, len(self._split("test"))), np.float32))',
+        ("test_swap.py",),
+    ),
+    Breakage(
+        "each split standardised by its own moments",
+        "pipeline/training/tuning.py",
+        "data.validation.standardised(mean, std)",
+        "data.validation.standardised(*data.validation.moments())",
+        ("test_train.py",),
+    ),
+    Breakage(
+        "every seed starts alike",
+        "pipeline/training/tuning.py",
+        "        torch.manual_seed(seed)\n",
+        "        torch.manual_seed(0)\n",
+        ("test_train.py",),
+    ),
+    Breakage(
+        "a stale store is accepted",
+        "pipeline/embeddings/writer.py",
+        "if lines := provenance.differences(store.fingerprint, fingerprint):",
+        "if lines := []:",
+        ("test_embeddings.py",),
+    ),
+    Breakage(
+        "damage is served",
+        "pipeline/embeddings/store.py",
+        "        self._require(rows, checksums(vectors, self.digests[rows]) == self._crc[rows])\n",
+        "",
+        ("test_embeddings.py",),
+    ),
+    Breakage(
+        "two writers share a store",
+        "pipeline/embeddings/lock.py",
+        "        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "        pass\n",
+        ("test_embeddings.py",),
+    ),
+    Breakage(
+        "damaged JPEGs come out half grey",
+        "pipeline/images.py",
+        'simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)',
+        'simplejpeg.decode_jpeg(data, colorspace="RGB", strict=False)',
+        ("test_images.py",),
+    ),
+    Breakage(
+        "bombs are decoded",
+        "pipeline/images.py",
+        "if image.width * image.height > MAX_PIXELS:",
+        "if image.width * image.height > 1000 * MAX_PIXELS:",
+        ("test_images.py",),
+    ),
+    Breakage(
+        "a pickle may ask for anything",
+        "pipeline/ingest/unpickle.py",
+        "        return stand_in(module, name)\n",
+        "        return super().find_class(module, name)\n",
+        ("test_dvbpr.py",),
+    ),
+    Breakage(
+        "paths leave their folder",
+        "pipeline/ingest/table.py",
+        "if os.path.isabs(image) or inside.split(os.sep)[0] == os.pardir:",
+        "if os.path.isabs(image):",
+        ("test_table.py",),
+    ),
+    Breakage(
+        "images fall out in silence",
+        "pipeline/ingest/stage.py",
+        '                rejects.append(Reject("image", item.item_id, entry.fault))\n',
+        "                pass\n",
+        ("test_ingest.py",),
+    ),
+    Breakage(
+        "ties favour the first label",
+        "pipeline/metrics/ranking.py",
+        "(k - self._above.sum(1)) / self._tied.sum(1)",
+        "np.minimum(1, k - self._above.sum(1))",
+        ("test_metrics.py",),
+    ),
+    Breakage(
+        "many tests are not corrected for",
+        "pipeline/metrics/bootstrap.py",
+        'return multipletests(p, 1 - LEVEL, "holm")[1]',
+        "return p",
+        ("test_bootstrap.py",),
+    ),
+    Breakage(
+        "one threshold for all heads",
+        "pipeline/evaluation/evaluate.py",
+        "zip(head.scores(data), head.thresholds, strict=True)",
+        "zip(head.scores(data), [0.5] * len(head.thresholds), strict=True)",
+        ("test_evaluate.py", "test_swap.py"),
+    ),
+    Breakage(
+        "folding forgets the empty set",
+        "pipeline/export/folding.py",
+        "head.logits_of_nothing() - folded.logits_of_nothing()",
+        "0.0 * head.logits_of_nothing()",
+        ("test_folding.py",),
+    ),
+    Breakage(
+        "an adapter's offset is not merged",
+        "pipeline/swap/merging.py",
+        "fold(part, matrix, offset)",
+        "fold(part, matrix, 0 * offset)",
+        ("test_merging.py",),
+    ),
+    Breakage(
+        "simulated data are not called so",
+        "pipeline/report/origin.py",
+        'if data["simulated"] else sentence',
+        "if False else sentence",
+        ("test_report.py",),
+    ),
+    Breakage(
+        "a file half written takes its place",
+        "pipeline/core/files.py",
+        "    except BaseException:\n        remove(aside)\n",
+        "    except BaseException:\n        os.replace(aside, path)\n",
+        ("test_ingest.py", "test_embeddings.py"),
+    ),
+    Breakage(
+        "a stage lacks a dependency",
+        "dvc.yaml",
+        "      - pipeline/training\n      - pipeline/metrics/selection.py\n",
+        "      - pipeline/training\n",
+        ("test_structure.py",),
+    ),
+)
+
+
+def main(words: list[str]) -> int:
+    """Applies the breakages whose names hold one of some words, or all; answers with how many went unseen."""
+    chosen = [breakage for breakage in BREAKAGES if not words or any(word in breakage.name for word in words)]
+    unseen = []
+    with tempfile.TemporaryDirectory(prefix="visagg-breakages-") as folder:
+        copy = Path(folder)
+        for name in COPIED:
+            copy_one(ROOT / name, copy / name)
+        for breakage in chosen:
+            failing = first_failure(copy, breakage)
+            print(f"{breakage.name}: {failing or 'NOT SEEN'}", flush=True)
+            unseen += [] if failing else [breakage.name]
+    print(f"{len(chosen) - len(unseen)} of {len(chosen)} breakages seen")
+    return len(unseen)
+
+
+def copy_one(source: Path, target: Path) -> None:
+    """Copies a file or a folder, without what Python made of it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        shutil.copy(source, target)
+
+
+def first_failure(copy: Path, breakage: Breakage) -> str | None:
+    """The first test that fails in a copy of the checkout once it is broken so; None if none does. Mends it again."""
+    file = copy / breakage.file
+    sound = file.read_text(encoding="utf-8")
+    file.write_text(broken(sound, breakage), encoding="utf-8")
+    try:
+        for test in breakage.tests:
+            words = ["-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider", f"tests/{test}"]
+            done = subprocess.run([sys.executable, *words], cwd=copy, capture_output=True, text=True)
+            for line in done.stdout.splitlines():
+                if line.startswith(("FAILED", "ERROR")):
+                    return line.split(" - ")[0]
+        return None
+    finally:
+        file.write_text(sound, encoding="utf-8")
+
+
+def broken(text: str, breakage: Breakage) -> str:
+    """A file's text with a breakage in it.
+
+    Raises:
+        ValueError: when the text to be broken does not stand there once.
+    """
+    if text.count(breakage.right) != 1:
+        raise ValueError(f"{breakage.name}: {breakage.right!r} stands {text.count(breakage.right)} times in its file")
+    return text.replace(breakage.right, breakage.wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

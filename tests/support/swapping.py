@@ -1,0 +1,46 @@
+"""Swaps of a world's backbones, and worlds that borrow each other's heads."""
+
+import json
+
+import polars as pl
+
+from pipeline import catalogue
+from pipeline.embeddings.store import Embeddings
+from pipeline.swap.pairs import Stores
+from pipeline.swap.stage import swap
+from tests.support.world import World
+
+
+def swapped(world: World, new: str = "new", old: str = "old") -> dict:
+    """Swaps; returns what is saved of it."""
+    swap(world.project, [(old, new)], world.settings)
+    return saved(world, new, old)
+
+
+def saved(world: World, new: str = "new", old: str = "old") -> dict:
+    """What is saved of a swap."""
+    return json.loads(world.project.swap(old, new).read_text())
+
+
+def best_row(content: dict, head: str) -> dict:
+    """What a head keeps with the chosen adapter, from all pairs."""
+    chosen = (content["best"], content["training_images"])
+    [row] = [row for row in content["heads"][head]["adapted"] if (row["adapter"], row["pairs"]) == chosen]
+    return row
+
+
+def lend_heads(world: World, to: World) -> World:
+    """Gives a world that has trained nothing the heads of another."""
+    (to.project.root / "cache/heads").symlink_to(world.project.root / "cache/heads")
+    return to
+
+
+def stores(world: World) -> Stores:
+    """The vectors of old and new."""
+    return Stores(Embeddings(world.project.store("old")), Embeddings(world.project.store("new")))
+
+
+def show(world: World, split: str, images: list[int]) -> None:
+    """Makes all sets of a split show the same images."""
+    shown = pl.when(pl.col("split") == split).then(pl.lit(images, pl.List(pl.UInt32))).otherwise("images")
+    catalogue.write_table(world.project.sets, catalogue.read_table(world.project.sets).with_columns(images=shown))

@@ -1,0 +1,115 @@
+"""Stage one, with a real backbone on real photos, against many kills; and with very many images. Run by hand:
+
+    pytest -n 0 -m long tests/test_reliability_long.py -s
+
+takes some twenty minutes. It needs the photos (VISAGG_PHOTOS), and strace for the injected kills; the counts that it
+prints belong in the README.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from pipeline.catalogue import write_images
+from pipeline.core import provenance
+from pipeline.embeddings.store import DONE, Embeddings
+from pipeline.project import Project
+from tests.support.extraction import Extraction, kill_until_finished, uninterrupted
+from tests.support.images import jpeg
+from tests.support.settings import ROOT
+
+pytestmark = pytest.mark.long
+
+CALLS = "pwrite64"  # a single call: strace counts to N for each system call by itself
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def write_catalogue(path, photos, limit=None) -> None:
+    """The distinct photos of a folder."""
+    with write_images(path) as writer:
+        for file in sorted(photos.glob("*/*.jpg"))[:limit]:
+            data = file.read_bytes()
+            if writer.row(digest := provenance.digest(data)) is None:
+                writer.append(data, digest)
+
+
+def test_random_kills_on_real_photos(project, photos):
+    write_catalogue(Project(project).images, photos)
+    extraction = Extraction(project, batch=16, real=True)
+    whole, kills, repeated = uninterrupted(extraction), 0, 0
+    while kills < 40:
+        kills += kill_until_finished(extraction, whole, wait=2.0, kills=40 - kills)
+        assert extraction.store.read_bytes() == whole.path.read_bytes()
+        repeated += extraction.repeated(whole)
+        extraction.store.unlink()
+        extraction.notes.unlink()
+    print(f"\nrandom kills: {kills}; images {len(whole)}; embedded again {repeated}; lost rows 0; wrong rows 0")
+    assert repeated <= extraction.in_flight * kills
+
+
+def test_a_kill_at_every_write_call(project, photos):
+    """strace kills a real extraction of 40 photos at its N-th write to the store, for every N."""
+    if not shutil.which("strace"):
+        pytest.skip("strace is not installed")
+    write_catalogue(Project(project).images, photos, limit=40)
+    extraction = Extraction(project, batch=8, real=True)
+    whole, store = uninterrupted(extraction), extraction.store
+    paths = (store, store.with_name(".lite0.h5.partial"), store.parent)
+    code = f"from pathlib import PosixPath; from tests.support.extraction import Extraction; {extraction!r}.run()"
+    number, finished = 0, False
+    while not finished:
+        number += 1
+        store.unlink(missing_ok=True)
+        inject = ["-e", f"trace={CALLS}", "-e", f"inject={CALLS}:signal=SIGKILL:when={number}"]
+        inject += [word for path in paths for word in ("-P", str(path))]
+        command = ["strace", "-f", "-qq", "-o", "/dev/null", *inject, sys.executable, "-c", code]
+        finished = subprocess.run(command, cwd=project, env=ENVIRONMENT).returncode == 0
+        if store.exists():
+            stored = Embeddings(store)
+            rows = np.flatnonzero(stored.status == DONE)
+            assert np.array_equal(stored.read(rows), whole.read(rows))
+        extraction.run()
+        assert store.read_bytes() == whole.path.read_bytes()
+    print(f"\ninjected kills: {number - 1}, each finished afterwards in the same bytes; lost rows 0; wrong rows 0")
+    assert number > 20
+
+
+MANY = """
+import resource
+from pathlib import Path
+from pipeline.catalogue import Images
+from pipeline.embed.stream import RunOptions, embed
+from pipeline.embed.target import Target
+from pipeline.project import Project
+from tests.support.backbones import tiny
+from tests.support.settings import embed_settings
+project = Project()
+target = Target("tiny", tiny(dim=1024), project.store("tiny"))
+embed(Images(project.images), [target], RunOptions(embed_settings(batch_size=64)))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def test_two_hundred_thousand_images_stay_in_bounded_memory(project):
+    """Small images, another comment in each; a backbone of next to nothing, since memory is the question."""
+    plain = jpeg(0, 40, 40)
+    with write_images(Project(project).images) as writer:
+        for number in range(200_000):
+            data = plain[:2] + b"\xff\xfe\x00\x0a" + number.to_bytes(8, "big") + plain[2:]
+            writer.append(data, provenance.digest(data))
+    words = {"cwd": project, "env": ENVIRONMENT, "capture_output": True, "text": True}
+    first = subprocess.run([sys.executable, "-c", MANY], **words)
+    assert first.returncode == 0, first.stderr[-2000:]
+    start = time.monotonic()
+    again = subprocess.run([sys.executable, "-c", MANY], **words)
+    seconds = time.monotonic() - start
+    print(f"\n200,000 images: {first.stdout.strip()} MB; again, finished: {seconds:.1f} s, {again.stdout.strip()} MB")
+    assert int(first.stdout) < 2000
+    store = Embeddings(Project(project).store("tiny"))
+    store.read(np.arange(len(store)))
+    assert len(store.damaged()) == 0 and (store.status == DONE).all()

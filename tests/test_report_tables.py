@@ -1,0 +1,184 @@
+"""The report's tables: what stands in them, to the letter."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from pipeline.evaluation import results as saved
+from pipeline.metrics import bootstrap
+from pipeline.project import Project
+from pipeline.report import contents, published
+from pipeline.report.results import Results, gather
+from pipeline.report.stage import report
+from pipeline.report.table import Measured, Table
+from pipeline.report.writing import comma_separated, latex, markdown
+from tests.support.results import (
+    KS,
+    USERS,
+    cells,
+    report_settings,
+    row_of,
+    settings_with_a_missing_head,
+    write_head,
+    write_results,
+)
+from tests.support.settings import ROOT
+
+GOLDEN = ROOT / "tests/golden"
+REAL = {"source": "table", "simulated": False}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_plots():
+    """They take most of the time, and have tests of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contents, "PLOTS", [])
+        yield
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> Project:
+    """A report with a head that is missing."""
+    project = Project(tmp_path_factory.mktemp("written"))
+    write_results(project)
+    report(project, settings_with_a_missing_head())
+    return project
+
+
+@pytest.fixture
+def project(tmp_path) -> Project:
+    """Results that a test may change."""
+    write_results(Project(tmp_path))
+    return Project(tmp_path)
+
+
+def test_the_tables_to_the_letter(written):
+    """After a change that was meant: look at the difference, then copy the new text to tests/golden."""
+    golden = {path.name: path.read_text() for path in sorted(GOLDEN.iterdir())}
+    assert {name: (written.tables / name).read_text() for name in golden} == golden
+    assert len(golden) == 10
+
+
+def test_what_this_machine_measured_lies_apart(written):
+    times = (written.times / "times.csv").read_text()
+    assert "b0,noisy_or,0.1234,0.1\n" in times
+    assert "b0,gone,missing,missing\n" in times
+    assert "median time on P, 1 thread" in (written.times / "times.md").read_text()
+    assert not any("0.1234" in path.read_text() for path in written.tables.iterdir())
+
+
+def test_what_follows_from_the_spec_is_in_the_table_of_sizes(written):
+    row = row_of(written, "size", backbone="b0", head="squeeze_fc")
+    assert (row["parameters"], row["folded parameters"]) == ("54", "20")
+    assert row["folded MB with backbone"] == "4.0"
+    assert row_of(written, "size", head="squeeze_expand_fc")["parameters"] == "1109736"
+
+
+def test_a_value_is_the_mean_over_seeds_with_its_interval(written):
+    frame = saved.values(written.results("b0", "noisy_or")).filter(pl.col("by") == "all", metric="micro_ap")
+    wanted = bootstrap.estimate(np.column_stack([frame["value"], np.array(frame["samples"].to_list())]))
+    row = row_of(written, "headline", backbone="b0", head="noisy_or")
+    assert float(row["micro AP"]) == pytest.approx(frame["value"].mean(), abs=1e-6)
+    ends = [float(row["micro AP low"]), float(row["micro AP high"])]
+    assert ends == pytest.approx([wanted.low, wanted.high], abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def gathered(written) -> Results:
+    return gather(written, report_settings("b0"))
+
+
+def test_every_head_is_tested_against_both_references(gathered):
+    assert (gathered.reference, gathered.average) == ({"b0": "squeeze_fc"}, "average")
+    assert gathered.best == {"b0": "noisy_or"}
+    tests = gathered.comparisons
+    asked = {(row["head"], row["against"]) for row in tests.iter_rows(named=True)}
+    assert asked == {
+        ("average", "squeeze_fc"),
+        ("squeeze_fc", "average"),
+        ("noisy_or", "squeeze_fc"),
+        ("noisy_or", "average"),
+    }
+    assert len(tests) == 4 * (4 + len(KS))
+    np.testing.assert_allclose(tests["adjusted"], bootstrap.holm(tests["p"].to_numpy()))
+    assert (tests["adjusted"] >= tests["p"]).all()
+    assert 0 < tests["holds"].sum() < len(tests)
+
+
+def test_marks_follow_the_corrected_tests(gathered, written):
+    letters = {"average": "a", "squeeze_fc": "p"}
+    for head in ("average", "squeeze_fc", "noisy_or"):
+        tests = gathered.comparisons.filter(head=head, metric="micro_f1", holds=True)
+        wanted = {letters[test["against"]] + "-+"[test["difference"] > 0] for test in tests.iter_rows(named=True)}
+        marks = row_of(written, "headline", backbone="b0", head=head)["micro F1 differs"]
+        assert set(marks.split()) == wanted, head
+    assert marks == "p+ a+"
+
+
+def test_the_published_best_is_chosen_on_validation_not_on_test(project):
+    write_head(project.results("b0", "average"), 0.3, micro_ap=0.99)  # no better on test, but validation says so
+    assert gather(project, report_settings("b0")).reference == {"b0": "average"}
+
+
+def test_quality_has_ceiling_floor_and_published_rows(written):
+    rows = cells(written, "quality")
+    at_two = [row for row in rows if row["source"] == "measured" and row["k"] == "2" and row["head"] != "gone"]
+    floor = next(row for row in at_two if row["head"] == "popularity")
+    assert len(at_two) == 4
+    assert {row["floor F1@k"] for row in at_two} == {floor["F1@k"]}
+    assert all(float(row["F1@k"]) <= float(row["ceiling F1@k"]) for row in at_two)
+    quoted = {row["head"]: row for row in rows if row["backbone"] == "published"}
+    assert quoted["squeeze_fc"]["thresholded Recall@k"] == "0.91"
+    assert quoted["squeeze_fc"]["source"] == "published, not comparable"
+    assert quoted["squeeze_fc"]["F1@k"] == ""
+    assert published.SOURCE in (written.tables / "quality.md").read_text()
+
+
+def test_segments_cover_the_test_users(written):
+    rows = [row for row in cells(written, "segments") if row["head"] == "noisy_or"]
+    for by in ("images in the set", "true labels"):
+        assert sum(int(row["sets"]) for row in rows if row["divided by"] == by) == USERS
+    assert {"head", "middle", "tail"} <= {row["part"] for row in rows}
+
+
+def test_the_data_are_counted_as_described(written):
+    counts = {row["what"]: row["count"] for row in cells(written, "data")}
+    assert counts["items"] == "1200"
+    assert counts["sets test share of images in training"] == "1.0"
+    assert counts["rejects image: empty image"] == "2"
+    assert not {"source", "simulated"} & counts.keys()
+
+
+def test_the_tidy_frame_has_every_value_once(written):
+    frame = pl.read_csv(written.tables / "results.csv")
+    keys = ["backbone", "head", "metric", "k", "by", "segment"]
+    assert frame.select(keys).is_duplicated().sum() == 0
+    assert ((frame["low"] <= frame["mean"] + 1e-9) & (frame["mean"] <= frame["high"] + 1e-9)).mean() > 0.99
+    row = frame.filter(head="average", metric="f1", by="label", segment="hats")
+    truth = saved.values(written.results("b0", "average")).filter(metric="f1", by="label", segment="hats")
+    assert row["mean"].item() == pytest.approx(truth["value"].mean(), abs=1e-6)
+
+
+def test_what_was_not_measured_is_told(project):
+    project.ablation.unlink()
+    project.cost("b0").unlink()
+    report(project, report_settings("b0"))
+    assert "run visagg ablate" in (project.tables / "ablation.md").read_text()
+    for path in (project.times / "times.md", project.tables / "size.md"):
+        assert "Not measured: run visagg cost" in path.read_text()
+    assert row_of(project, "headline", backbone="b0", head="average")["parameters"] == "missing"
+    assert not (project.tables / "swap.md").exists()
+    assert 'id="swap"' not in project.page.read_text()
+
+
+def test_cells_keep_their_meaning_in_every_format():
+    rows = [["a|b_c", Measured(0.5, 0.4, 0.6, "p+")], ["d", "missing"], ["e", 1200]]
+    table = Table("t", "A title", ["who", "F1"], rows, "Note.")
+    assert "a\\|b_c" in markdown(table, REAL)
+    assert "0.500 [0.400, 0.600] p+" in markdown(table, REAL)
+    assert "1,200" in markdown(table, REAL)
+    assert "a|b\\_c" in latex(table, REAL)
+    assert latex(table, REAL).startswith("% A title\n% Source: table.\n% Note.\n")
+    assert comma_separated(table) == (
+        "who,F1,F1 low,F1 high,F1 differs\na|b_c,0.5,0.4,0.6,p+\nd,missing,,,\ne,1200,,,\n"
+    )
