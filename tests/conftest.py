@@ -15,6 +15,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long: takes minutes; run by hand with -m long")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests begin first, so that no process waits for them at the end."""
+    items.sort(key=lambda item: item.path.name not in ("test_pipeline.py", "test_bench.py"))
+
+
 @pytest.fixture(scope="session")
 def photos() -> Path:
     """A folder of class folders of real photos: $VISAGG_PHOTOS, or shared/data/clothing beside the checkout."""

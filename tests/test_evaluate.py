@@ -176,7 +176,7 @@ def test_missing_results_are_none_and_damaged_ones_are_named(tmp_path):
 def popular(tmp_path) -> pl.DataFrame:
     """Popularity's values. All training sets have label 0, a quarter has 1 or 2; validation sets have nearly all."""
     labels = {"train": [[0], [0, 1], [0, 2], [0]], "validation": [[0, 1, 2], [0, 1]], "test": [[0], [0], [0, 1]]}
-    rows = [(f"{split}{i}", [0], own, split) for split, sets in labels.items() for i, own in enumerate(sets)]
+    rows = [(f"{split}{i}", [0], of_set, split) for split, sets in labels.items() for i, of_set in enumerate(sets)]
     project = Project(tmp_path)
     catalogue.write_table(project.sets, pl.DataFrame(rows, schema=catalogue.SETS, orient="row"))
     catalogue.write_labels(project.labels, ["hat", "shoe", "belt"], "no images")

@@ -57,7 +57,7 @@ def test_gradients_are_forgotten_after_a_step_and_needed_before_it():
 
 def test_training_does_not_wait_for_torch_s_compiler():
     code = (
-        "import sys, torch; import pipeline.training.stage; from pipeline.training.optimiser import OneCycleAdamW;"
+        "import sys, torch; from pipeline.training.optimiser import OneCycleAdamW;"
         "p = torch.nn.Parameter(torch.ones(2)); o = OneCycleAdamW([p], peak=0.1, steps=3, weight_decay=0.0);"
         "p.sum().backward(); o.step(); print({'torch._dynamo', 'torch._inductor'} & sys.modules.keys())"
     )

@@ -76,18 +76,14 @@ def test_the_demo_from_nothing_to_tables_and_what_a_new_head_runs(copied_project
 
     (copied_project / "pipeline/heads/pools/twice.py").write_text(TWICE)
     change_settings(copied_project / "pipeline/params.yaml", {"compare.heads": ["average", "noisy_or", "twice_fc"]})
-    ran = set(repro(copied_project))
-    assert ran == {
-        "specs",
-        "train@lite0-twice_fc",
-        "evaluate@lite0",
-        "cost@lite0",
-        "swap",
-        "merge",
-        "gallery",
-        "report",
+    # What else is stale then, the graph's own tests say.
+    ran = repro(copied_project, "evaluate@lite0")
+    assert ran == ["specs", "train@lite0-twice_fc", "evaluate@lite0"]
+    assert {path.name for path in (copied_project / "cache/results/lite0").iterdir()} == {
+        "average",
+        "noisy_or",
+        "twice_fc",
     }
-    assert "twice_fc" in (copied_project / "reports/tables/headline.md").read_text()
 
 
 def write_tables(folder: Path, items: int) -> None:
