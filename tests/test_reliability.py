@@ -133,11 +133,10 @@ def visagg(shop):
     (folder / STORE).write_bytes(whole)
 
 
-def flip(path: Path, *offsets: int) -> None:
-    """Flips two bits of the bytes at some offsets."""
+def flip(path: Path, offset: int) -> None:
+    """Flips two bits of the byte at an offset."""
     content = bytearray(path.read_bytes())
-    for offset in offsets:
-        content[offset] ^= 3
+    content[offset] ^= 3
     path.write_bytes(content)
 
 
@@ -145,15 +144,18 @@ def test_damage_is_named_refused_by_training_and_mended(shop, visagg):
     """From the command line: verify names rows and items, training refuses, repair and embed restore the bytes."""
     path, whole = shop[0] / STORE, shop[1]
     store = Embeddings(path)
-    flip(path, store.offsets["embedding"] + 4 * 2 * store.dim + 7, store.offsets["status"] + 9)
+    flip(path, store.offsets["embedding"] + 6 * 2 * store.dim + 7)
+    refusal = ("1 rows are damaged, the first is 6", "visagg cache verify lite0 --repair")
+    failed(visagg("train", "lite0", "average"), *refusal)
+    flip(path, store.offsets["status"] + 11)
     verified = visagg("cache", "verify", "lite0")
     assert verified.returncode == 1
     assert verified.stdout.splitlines() == [
-        "lite0 row 4 (items i4): its checksum does not agree",
-        "lite0 row 9 (items i9): its checksum does not agree",
+        "lite0 row 6 (items i6): its checksum does not agree",
+        "lite0 row 11 (items i11): its checksum does not agree",
         "2 faulty rows",
     ]
-    failed(visagg("train", "lite0", "average"), "rows are damaged", "visagg cache verify lite0 --repair")
+    failed(visagg("train", "lite0", "average"), "1 rows are damaged, the first is 11")
     repaired = visagg("cache", "verify", "lite0", "--repair")
     assert repaired.returncode == 0 and repaired.stdout.endswith("2 faulty rows made pending: run visagg embed\n")
     assert "done 18  pending 2  unreadable 0" in visagg("cache", "ls").stdout

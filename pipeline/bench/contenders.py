@@ -81,7 +81,7 @@ class Feed:
 
 
 class Reference:
-    """timm's model as it is: eager, float32, torch's own number of threads; on the GPU where there is CUDA.
+    """timm's model as it is: eager, float32, as many threads as torch takes; on the GPU where there is CUDA.
 
     Attributes:
         engine: what runs, for people.
@@ -132,7 +132,7 @@ def export(model: str, weights: str, path: Path) -> dict:
     size = backbone.preprocessing.size
     shapes = ({0: torch.export.Dim("batch")},)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own libraries use what they call deprecated
+        warnings.simplefilter("ignore")  # the exporter's libraries use what they call deprecated
         torch.onnx.export(
             backbone.model,
             (torch.zeros(2, 3, size, size),),  # of one image, the exporter would take the batch for constant

@@ -85,5 +85,5 @@ def _on_accelerator(model: Normalised, device: str, precision: str) -> Run:
 
 
 def _channels_last(model: Normalised, device: str) -> Normalised:
-    """A copy of a model on a device, its weights in the layout that is half as fast again there as the default one."""
+    """A copy of a model on a device, in the memory layout in which convolutions take two thirds of the time there."""
     return copy.deepcopy(model).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # has it
