@@ -3,12 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from sklearn.metrics import (
-    average_precision_score,
-    f1_score,
-    precision_recall_curve,
-    precision_recall_fscore_support,
-)
+from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve, precision_recall_fscore_support
 
 from pipeline.metrics import measure, ranking, selection
 from pipeline.metrics.bootstrap import resample, sample_weights

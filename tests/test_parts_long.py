@@ -27,7 +27,7 @@ def folder(tmp_path, small_weights):
     encoded = [plain[:2] + b"\xff\xfe\x00\x0a" + number.to_bytes(8, "big") + plain[2:] for number in range(IMAGES)]
     bank(Project(tmp_path).images, encoded)
     small = {"model": SMALL, "weights": str(small_weights)}
-    write_settings(tmp_path / "params.yaml", {"backbones.lite0": small, "embed.batch_size": 4})
+    write_settings(tmp_path / "params.yaml", {"backbones.lite0": small, "embed.engine": "torch", "embed.batch_size": 4})
     return tmp_path
 
 
