@@ -50,7 +50,8 @@ def test_a_dask_worker_that_is_killed_in_the_middle_costs_no_more_than_time(fold
         process = subprocess.Popen(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)})
         first = part_path(store, 1, 2)
         while process.poll() is None and (not first.exists() or not (Embeddings(first).status == DONE).any()):
-            time.sleep(0.1)
+            time.sleep(0.02)
+        assert process.poll() is None, "too few images for this machine"
         os.kill(next(iter(cluster.workers.values())).process.process.pid, 9)
         assert process.wait() == 0
     divided = store.read_bytes()
