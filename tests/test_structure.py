@@ -58,7 +58,7 @@ ONLY_IMPORTERS = {
 # Messages, bars, paths and the way a file is put in its place: no result depends on them, so no stage runs for them.
 NOT_DEPENDED_ON = {"pipeline.core.errors", "pipeline.core.files", "pipeline.core.progress", "pipeline.project"}
 NEEDS_TORCH = {"train", "evaluate", "cost", "ablate", "swap", "merge"}
-MOST_ENTRIES, MOST_LINES_A_FILE, MOST_LINES_A_FUNCTION, MOST_PARAMETERS = 20, 300, 40, 6
+MOST_ENTRIES, MOST_LINES_A_FILE, MOST_LINES_A_FUNCTION, MOST_PARAMETERS, MOST_POSITIONAL = 20, 300, 40, 6, 3
 
 
 def _module(path: Path) -> str:
@@ -142,9 +142,12 @@ def test_no_function_takes_too_many_parameters_and_those_behind_the_third_go_by_
     for module, node in _functions():
         if _room(module + ".") == "cli" or module == "pipeline.cli":
             continue  # a command's parameters are its options
-        positional = [arg for arg in node.args.posonlyargs + node.args.args if arg.arg not in ("self", "cls")]
+        positional = [arg.arg for arg in node.args.posonlyargs + node.args.args if arg.arg not in ("self", "cls")]
         if len(positional) + len(node.args.kwonlyargs) > MOST_PARAMETERS:
             wrong.append(f"{module}.{node.name}")
+        # A stage is stage(project, ..., settings): that order is learnt once.
+        if len(positional) > MOST_POSITIONAL + (positional[:1] + positional[-1:] == ["project", "settings"]):
+            wrong.append(f"{module}.{node.name}: {positional}")
     assert not wrong
 
 

@@ -62,10 +62,10 @@ def fold(head: SetClassifier, matrix: Tensor | None = None, offset: Tensor | Non
     if adapted and (reason := head.spec.obstacle()):
         raise SettingsError(f"no adapter can be merged into a head of this kind ({head.spec.pool}): {reason}")
     state = {name: value.double() for name, value in head.state_dict().items()}
-    affine = _affine(head.dim, state, matrix, offset)
+    affine = _affine(head.dim, state, matrix=matrix, offset=offset)
     spec = _unscale(head.spec, state)
     if isinstance(spec, SqueezeSpec):
-        spec = _shorten(spec, state, len(affine.matrix), head.classes)
+        spec = _shorten(spec, state, dim=len(affine.matrix), classes=head.classes)
     if spec.obstacle() is None and (adapted or spec.standardised):
         spec = _merge(spec, state, affine)
     if isinstance(spec, VectorPoolSpec) and not spec.standardised:
@@ -78,7 +78,7 @@ def fold(head: SetClassifier, matrix: Tensor | None = None, offset: Tensor | Non
     return folded.train(head.training)
 
 
-def _affine(dim: int, state: State, matrix: Tensor | None, offset: Tensor | None) -> Affine:
+def _affine(dim: int, state: State, *, matrix: Tensor | None, offset: Tensor | None) -> Affine:
     """The adapter and the standardisation behind it, as one map."""
     matrix = torch.eye(dim) if matrix is None else matrix
     offset = torch.zeros(dim) if offset is None else offset
@@ -98,7 +98,7 @@ def _unscale(spec: HeadSpec, state: State) -> HeadSpec:
     return spec.model_copy(update={"scale_scores": False})
 
 
-def _shorten(spec: SqueezeSpec, state: State, dim: int, classes: int) -> HeadSpec:
+def _shorten(spec: SqueezeSpec, state: State, *, dim: int, classes: int) -> HeadSpec:
     """Multiplies a squeeze into what follows it, where that takes no more parameters."""
     short = _without_squeeze(spec)
     longer = short.parameter_count(dim, classes) > spec.parameter_count(dim, classes)

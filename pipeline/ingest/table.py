@@ -36,8 +36,8 @@ class TableSource:
         if not folder.is_dir():
             raise SourceError(f"{folder}: no such folder; expected one with items.csv and purchases.csv (or .parquet)")
         self.folder = folder
-        self._items = _read(folder, "items", ("item_id", "image", "categories"), "title")
-        self._purchases = _read(folder, "purchases", ("user_id", "item_id", "time"), "split")
+        self._items = _read(folder, "items", ("item_id", "image", "categories"), optional="title")
+        self._purchases = _read(folder, "purchases", ("user_id", "item_id", "time"), optional="split")
 
     def items(self) -> Iterator[RawItem | Reject]:
         """Yields the items in the order of the table."""
@@ -57,7 +57,7 @@ class TableSource:
                 yield Reject("purchase", item_id, fault.reason)
 
 
-def _read(folder: Path, name: str, required: tuple[str, ...], optional: str) -> pl.DataFrame:
+def _read(folder: Path, name: str, required: tuple[str, ...], *, optional: str) -> pl.DataFrame:
     """Reads a table as text: the required columns, then the optional one, with empty text for what is missing."""
     paths = [folder / f"{name}{suffix}" for suffix in (".csv", ".parquet")]
     paths = [path for path in paths if path.is_file()]

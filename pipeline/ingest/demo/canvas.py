@@ -44,7 +44,7 @@ class Canvas:
         rng: draws the pose, and the unevenness of outlines.
     """
 
-    def __init__(self, size: tuple[int, int], scale: float, centre: float, rng: np.random.Generator):
+    def __init__(self, size: tuple[int, int], scale: float, centre: float, *, rng: np.random.Generator):
         self.size, self._rng = size, rng
         # The colour layer begins grey, because soft edges are mixed with it.
         fills = (("RGB", (128, 128, 128)), ("L", 0), ("L", 0), ("L", NEUTRAL))
@@ -58,7 +58,7 @@ class Canvas:
         middle = np.array(size) * (0.5 + np.clip(rng.normal(0, 0.045, 2), -0.1, 0.1))
         self._origin = middle - self._matrix @ [0, centre]
 
-    def fill(self, outline: np.ndarray, tone: int, colour: Colour | None, cloth: bool) -> None:
+    def fill(self, outline: np.ndarray, tone: int, colour: Colour | None, *, cloth: bool) -> None:
         """Fills a closed outline, float64 [points, 2] in units; it is rounded, but a point given twice stays a corner.
 
         A tone of NEUTRAL leaves the colour as it is; without a colour, what is there only gets the tone. Where it is

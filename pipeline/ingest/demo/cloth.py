@@ -44,7 +44,7 @@ def _bands(where: np.ndarray, period: float, share: float) -> np.ndarray:
     return np.clip((np.cos(where * (2 * math.pi / period)) - math.cos(math.pi * share)) * 6 + 0.5, 0, 1)
 
 
-def cloth(pattern: str, colours: tuple[Colour, Colour], canvas: Canvas, rng: np.random.Generator) -> np.ndarray:
+def cloth(pattern: str, colours: tuple[Colour, Colour], canvas: Canvas, *, rng: np.random.Generator) -> np.ndarray:
     """A sheet of cloth as large as the photograph: its pattern in two colours, and the relief of its threads."""
     (first, second), period = map(planes, colours), rng.uniform(0.09, 0.3)
     share: np.ndarray | float = 0.0

@@ -80,7 +80,7 @@ class _Sketch:
                     points = self._drawn(part.points)
                     if copy:
                         points[:, :2] += np.multiply(copy, step)
-                    self._add(part, points, offset, factor)
+                    self._add(part, points, offset=offset, factor=factor)
         self._rng = rng
 
     def _holds(self, condition: str) -> bool:
@@ -91,7 +91,7 @@ class _Sketch:
     def _drawn(self, ranges: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
         return ranges[0] + ranges[1] * self._rng.random(ranges[0].shape)
 
-    def _add(self, part: _Part, points: np.ndarray, offset: np.ndarray, factor: np.ndarray) -> None:
+    def _add(self, part: _Part, points: np.ndarray, *, offset: np.ndarray, factor: np.ndarray) -> None:
         match part.verb:
             case "set":
                 self._words.add(part.paint)
@@ -106,7 +106,8 @@ class _Sketch:
                 outline = self._outline(part.verb, points)
                 for side in (1,) if part.verb in ("one", "half") else (1, -1):
                     placed = outline * [side, 1] * factor + offset
-                    self._canvas.fill(placed, part.tone, self.paints.get(part.paint), part.paint == "cloth")
+                    colour = self.paints.get(part.paint)
+                    self._canvas.fill(placed, part.tone, colour, cloth=part.paint == "cloth")
 
     def _outline(self, verb: str, points: np.ndarray) -> np.ndarray:
         if verb in self._bones:
@@ -139,8 +140,8 @@ def depict(garment: Garment, rng: np.random.Generator) -> bytes:
     scale, centre, *shown = _CHOICES[garment.kind][3].split()
     # A portrait's smaller side is its width, but clothes are taller than they are wide.
     unit = min(size[0], size[1] / 1.15) / 2 * near * int(scale) / 100
-    canvas = Canvas(size, unit, int(centre) / 100, rng)
+    canvas = Canvas(size, unit, int(centre) / 100, rng=rng)
     sketch = _Sketch(canvas, garment, rng)
     sketch.draw(shown[0] if shown else garment.kind, np.zeros(2), np.ones(2))
-    sheet = cloth(garment.pattern, (sketch.paints["cloth"], sketch.paints["second"]), canvas, rng)
+    sheet = cloth(garment.pattern, (sketch.paints["cloth"], sketch.paints["second"]), canvas, rng=rng)
     return photograph(canvas, sheet, rng)

@@ -109,14 +109,16 @@ class Demo:
         _, kind_of_item, stock = np.unique(kinds, return_inverse=True, return_counts=True)
         for user in range(self._users):
             rng = np.random.default_rng([self._seed, _STREAM_USER, user])
-            yield from _history(user, kind_of_item, stock, rng)
+            yield from _history(user, kind_of_item, stock, rng=rng)
 
 
 def _item_id(index: int) -> str:
     return f"D{index:06d}"
 
 
-def _history(user: int, kind_of_item: np.ndarray, stock: np.ndarray, rng: np.random.Generator) -> Iterator[RawPurchase]:
+def _history(
+    user: int, kind_of_item: np.ndarray, stock: np.ndarray, *, rng: np.random.Generator
+) -> Iterator[RawPurchase]:
     """What one user bought: mostly the few kinds they like, now and then anything; no item twice."""
     taste = rng.dirichlet(np.full(len(stock), 0.3))
     wanted = 0.95 * (taste / stock)[kind_of_item] + 0.05 / len(kind_of_item)
