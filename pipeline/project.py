@@ -82,6 +82,10 @@ class Project:
             f"cache/results/{backbone}/{head}" if compared else f"cache/tried/{backbone}/{head}/results"
         )
 
+    def all_results(self, backbone: str) -> Path:
+        """The folder of what the compared heads of a backbone did."""
+        return self.root / "cache/results" / backbone
+
     @property
     def popularity(self) -> Path:
         """What popularity did on the test sets."""
@@ -110,13 +114,17 @@ class Project:
         """The folder of all merged heads."""
         return self.root / "cache/merged"
 
+    def merged(self, old: str, new: str) -> Path:
+        """The folder of the heads of an old backbone that read a new one's vectors."""
+        return self.all_merged / old / new
+
     def merged_checkpoint(self, old: str, new: str, head: str) -> Path:
-        """A head of an old backbone that reads a new one's vectors."""
-        return self.all_merged / old / new / head / "checkpoint"
+        """Such a head."""
+        return self.merged(old, new) / head / "checkpoint"
 
     def merged_results(self, old: str, new: str, head: str) -> Path:
         """What such a head did on the test sets."""
-        return self.all_merged / old / new / head / "results"
+        return self.merged(old, new) / head / "results"
 
     @property
     def gallery(self) -> Path:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
-from pipeline import catalogue
-from pipeline.catalogue import NO_IMAGE, SPLITS
-from pipeline.core import files
+from pipeline.catalogue.labelled_sets import Sets, write_sets
+from pipeline.catalogue.tables import NO_IMAGE, SPLITS, Catalogue
+from pipeline.core import handover
 from pipeline.core.errors import StageError
+from pipeline.core.lock import hold
 from pipeline.project import Project
 
 if TYPE_CHECKING:
@@ -23,27 +24,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CatalogueTables:
-    """The catalogue's tables, with the columns that `catalogue` names.
-
-    Attributes:
-        items: the items.
-        purchases: who bought which item when.
-        rejects: what the source held that could not be used.
-    """
+    """The catalogue, with the tables and columns that `catalogue` names."""
 
     items: pl.DataFrame
     purchases: pl.DataFrame
     rejects: pl.DataFrame
 
     @classmethod
-    def read(cls, project: Project) -> "CatalogueTables":
+    def of(cls, opened: Catalogue) -> "CatalogueTables":
         """Reads the tables.
 
         Raises:
-            StageError: when one is missing or holds other columns.
+            StageError: when one is missing, damaged, or of another catalogue.
         """
-        names = ("items", "purchases", "rejects")
-        return cls(*(catalogue.read_table(project.catalogue / f"{name}.parquet") for name in names))
+        items, purchases, rejects = (opened.table(name) for name in ("items", "purchases", "rejects"))
+        return cls(items, purchases, rejects)
 
 
 @dataclass(frozen=True)
@@ -78,35 +73,46 @@ def make_sets(project: Project, settings: "Settings") -> None:
     Raises:
         StageError: when no label or no set is left, or a split is empty.
     """
-    tables, images = CatalogueTables.read(project), catalogue.Images(project.images)
-    of_items = label_items(tables.items, settings.sets)
-    labels = Labels(frequent_labels(of_items, settings.sets), of_items)
-    sets = build_sets(tables, labels, settings.sets)
-    catalogue.write_table(project.sets, sets.frame)
-    catalogue.write_labels(project.labels, labels.names, images.digest())
-    source = settings.source.name
-    description = {
-        "source": source,
-        "simulated": source == "demo",
-        **describe(tables, labels, sets, distinct_images=len(images)),
-        "unreadable_images": touched_by_unreadable(tables, labels, sets.frame),
-    }
-    files.write_json(project.description, description)
+    with hold(project.sets, project.labels, project.description):
+        opened = Catalogue.open(project.catalogue)
+        tables, images = CatalogueTables.of(opened), opened.images()
+        of_items = label_items(tables.items, settings.sets)
+        labels = Labels(frequent_labels(of_items, settings.sets), of_items)
+        sets = build_sets(tables, labels, settings.sets)
+        images_digest = images.digest()
+        digest = write_sets(
+            project.sets, project.labels, frame=sets.frame, labels=labels.names, images_digest=images_digest
+        )
+        source = settings.source.name
+        description = {
+            "source": source,
+            "simulated": source == "demo",
+            "sets_digest": digest,
+            **describe(tables, labels, sets, distinct_images=len(images)),
+            "unreadable_images": touched_by_unreadable(tables, labels, sets.frame),
+        }
+        handover.write_record(project.description, description)
 
 
-def of_one_image(project: Project, names: list[str], settings: "SetSettings") -> pl.DataFrame:
+def of_one_image(project: Project, sets: Sets, settings: "SetSettings") -> pl.DataFrame:
     """The same users' sets with their first image alone, labelled by it alone.
 
     Args:
         project: whose catalogue.
-        names: of the labels, in index order.
+        sets: those that were made of it.
         settings: those of the sets.
 
     Returns:
         The columns of sets.parquet.
+
+    Raises:
+        StageError: when the catalogue is missing or damaged, or the sets were made of another.
     """
-    tables, settings = CatalogueTables.read(project), settings.model_copy(update={"max_images": 1})
-    return build_sets(tables, Labels(names, label_items(tables.items, settings)), settings).frame
+    opened, settings = Catalogue.open(project.catalogue), settings.model_copy(update={"max_images": 1})
+    if opened.images().digest() != sets.images_digest:
+        raise StageError(f"{project.sets} was made of other images than {project.catalogue} holds: run visagg sets")
+    tables = CatalogueTables.of(opened)
+    return build_sets(tables, Labels(sets.labels, label_items(tables.items, settings)), settings).frame
 
 
 def label_items(items: pl.DataFrame, settings: "SetSettings") -> pl.DataFrame:

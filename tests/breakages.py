@@ -64,8 +64,8 @@ BREAKAGES = (
     Breakage(
         "training chooses on the test sets",
         "pipeline/training/stage.py",
-        'validation=dataset.load(project, store, "validation")',
-        'validation=dataset.load(project, store, "test")',
+        'validation=dataset.load(sets, store, "validation")',
+        'validation=dataset.load(sets, store, "test")',
         ("test_train.py",),
     ),
     Breakage(
@@ -105,7 +105,7 @@ BREAKAGES = (
     ),
     Breakage(
         "two writers share a store",
-        "pipeline/embeddings/lock.py",
+        "pipeline/core/lock.py",
         "        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
         "        pass\n",
         ("test_embeddings.py",),
@@ -190,8 +190,8 @@ BREAKAGES = (
     Breakage(
         "a file half written takes its place",
         "pipeline/core/files.py",
-        "    except BaseException:\n        remove(aside)\n",
-        "    except BaseException:\n        os.replace(aside, path)\n",
+        "        except BaseException as error:\n            remove(aside)\n",
+        "        except BaseException as error:\n            os.replace(aside, path)\n",
         ("test_ingest.py", "test_embeddings.py"),
     ),
     Breakage(

@@ -82,7 +82,7 @@ def test_only_the_switches_that_say_so_choose_on_test_sets(ablated):
 
 
 def test_sets_of_one_image_are_the_test_users_with_one_label_each(ablated):
-    singles = sets.of_one_image(ablated.world.project, ablated.world.labels, ablated.world.settings.sets)
+    singles = sets.of_one_image(ablated.world.project, ablated.world.labelled(), ablated.world.settings.sets)
     users = set(singles.filter(pl.col("split") == "test")["set_id"])
     every = ablated.trained[5][1].validation
     assert set(every.set_ids) == users

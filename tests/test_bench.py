@@ -16,7 +16,7 @@ from pipeline.bench import embedding, memory, photos, values
 from pipeline.bench.child import start
 from pipeline.bench.job import RANDOM, PhotoSample
 from pipeline.bench.values import ContenderRun, contender_values
-from pipeline.catalogue import Images
+from pipeline.catalogue.images import Images
 from pipeline.core.errors import StageError, WeightsError
 from pipeline.core.progress import Notes
 from tests.support.backbones import SMALL

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline import catalogue
+from pipeline.catalogue import images as images_file
 from tests.support.images import bank
 
 SIZES = [700, 3, 1200, 0, 40, 41, 5000, 2, 900, 900, 1, 333]
@@ -17,7 +17,7 @@ def encoded():
 
 @pytest.fixture
 def images(tmp_path, encoded, monkeypatch):
-    monkeypatch.setattr(catalogue, "WRITE_BUFFER", 1000)  # the file's chunks: images lie across them
+    monkeypatch.setattr(images_file, "WRITE_BUFFER", 1000)  # the file's chunks: images lie across them
     return bank(tmp_path / "images.h5", encoded)
 
 

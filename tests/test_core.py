@@ -82,9 +82,14 @@ def test_a_file_or_folder_appears_whole_or_stays_as_it_was(tmp_path, error, is_f
     with pytest.raises(type(error)):
         write("half", error)
     assert text() == "old"
-    path.with_name(".values.partial").write_text("what a kill left")
+    path.with_name(".values.0123abcd.partial").write_text("what a kill left")
+    path.with_name(".values.0123abcd.old").mkdir()
+    path.with_name(".values.lock").write_text("of a process that is no more")
     write("new")
     assert text() == "new" and os.listdir(path.parent) == ["values"]
+    path.rename(path.with_name(".values.4567abcd.old"))  # killed between two renames, where the system cannot exchange
+    write("newer")
+    assert text() == "newer" and os.listdir(path.parent) == ["values"]
 
 
 def test_fingerprints_differ_by_every_field_that_one_has_otherwise_or_alone():

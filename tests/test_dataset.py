@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 import torch
 
-from pipeline import catalogue
+from pipeline.catalogue.labelled_sets import SETS, read_sets, write_sets
 from pipeline.core import provenance
 from pipeline.core.errors import StageError, StoreError
 from pipeline.embeddings.store import Embeddings
@@ -35,9 +35,9 @@ def load(tmp_path):
     ]
 
     def read(split, rows=rows, digests=digests):
-        catalogue.write_table(project.sets, pl.DataFrame(rows, schema=catalogue.SETS, orient="row"))
-        catalogue.write_labels(project.labels, ["x", "y", "z"], provenance.digest_images(digests))
-        return dataset.load(project, Embeddings(project.store("net")), split)
+        frame, images_digest = pl.DataFrame(rows, schema=SETS, orient="row"), provenance.digest_images(digests)
+        write_sets(project.sets, project.labels, frame=frame, labels=["x", "y", "z"], images_digest=images_digest)
+        return dataset.load(read_sets(project.sets, project.labels), Embeddings(project.store("net")), split)
 
     return read
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pipeline.core import provenance
-from pipeline.core.errors import StoreError
+from pipeline.core.errors import StageError, StoreError
 from pipeline.embeddings.store import DONE, UNREADABLE, Embeddings
 from pipeline.embeddings.writer import open_for_repair, open_for_writing
 from tests.support.settings import ROOT
@@ -247,7 +247,7 @@ def test_a_second_writer_is_refused_and_told_who_writes_until_that_one_is_gone(s
     holder = spawn(HOLDER, store, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(StoreError, match=f"process {holder.pid} on {socket.gethostname()}"), opened(store, [1, 2]):
+        with pytest.raises(StageError, match=f"process {holder.pid} on {socket.gethostname()}"), opened(store, [1, 2]):
             pass
     finally:
         holder.kill()

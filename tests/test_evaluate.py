@@ -1,6 +1,5 @@
 """Heads and popularity on the test sets: what is measured, where it goes, and what is refused."""
 
-import json
 import shutil
 
 import numpy as np
@@ -8,13 +7,14 @@ import polars as pl
 import pytest
 from sklearn.metrics import average_precision_score, f1_score
 
-from pipeline import catalogue
+from pipeline.catalogue.labelled_sets import SETS, write_sets
 from pipeline.core.errors import StageError, StoreError
 from pipeline.evaluation import results
 from pipeline.evaluation.evaluate import evaluate
 from pipeline.evaluation.popularity import evaluate_popularity
 from pipeline.metrics.measure import OVERALL, main_values
 from pipeline.project import Project
+from tests.support.records import rewrite
 from tests.support.settings import make_settings
 from tests.support.world import World, contents
 
@@ -44,7 +44,7 @@ def test_the_table_says_what_was_measured_and_where_it_went(copy):
     head, _, *lines = [line.split() for line in table.splitlines()]
     assert " ".join(head) == "head micro F1 macro F1 micro AP macro AP results"
     for line, name in zip(lines, ("noisy_or", "average"), strict=True):
-        values = main_values(results.values(copy.results("old", name)))
+        values = main_values(copy.saved("old", name).values())
         shown = [f"{values[metric.name]:.4f}" for metric in OVERALL]
         assert line == ["old", name, *shown, str(copy.results("old", name))]
 
@@ -60,13 +60,13 @@ def test_a_head_that_is_not_compared_leaves_the_graph_s_folders_alone(world):
     before = {name: contents(world.project.root / "cache" / name) for name in ("heads", "results")}
     table = evaluate(world.project, "old", ("max_fc",), world.settings)
     folder = world.project.root / "cache/tried/old/max_fc/results"
-    assert sorted(contents(folder)) == ["sets.parquet", "training.json", "values.parquet"]
+    assert sorted(contents(folder)) == ["results.json", "sets.parquet", "values.parquet"]
     assert str(folder) in table
     assert {name: contents(world.project.root / "cache" / name) for name in ("heads", "results")} == before
 
 
 def test_every_seed_is_scored_at_its_threshold(world):
-    values = results.values(world.results("old", "noisy_or"))
+    values = world.saved("old", "noisy_or").values()
     head, data = world.trained("old", "noisy_or"), world.data("old", "test")
     assert head.thresholds[0] != head.thresholds[1]
     for seed, threshold, scores in zip(head.seeds, head.thresholds, head.scores(data), strict=True):
@@ -77,9 +77,9 @@ def test_every_seed_is_scored_at_its_threshold(world):
 
 
 def test_sets_are_saved_with_their_images_and_what_was_predicted(world):
-    saved = results.sets(world.results("old", "noisy_or"))
+    saved = world.saved("old", "noisy_or").sets()
     assert len(saved) == 2 * 60
-    main = main_values(results.values(world.results("old", "noisy_or")))
+    main = main_values(world.saved("old", "noisy_or").values())
     assert saved["f1@3"].mean() == pytest.approx(main["f1@3"], abs=2e-6)
     saved, head = saved.filter(seed=1), world.trained("old", "noisy_or")
     test = world.sets.filter(pl.col("split") == "test")
@@ -93,7 +93,7 @@ def test_sets_are_saved_with_their_images_and_what_was_predicted(world):
 
 
 def test_segments_are_counted_as_the_sets_have_them(world):
-    values = results.values(world.results("old", "average")).filter(metric="micro_ap", seed=0)
+    values = world.saved("old", "average").values().filter(metric="micro_ap", seed=0)
     counted = {tuple(row) for row in values.select("by", "segment", "n").iter_rows()}
     trained, test = (world.sets.filter(pl.col("split") == split) for split in ("train", "test"))
     seen = set(trained["images"].explode().to_list())
@@ -116,14 +116,15 @@ def test_the_share_of_new_images_is_that_of_images_which_no_training_set_shows(c
         .otherwise("images")
         .alias("images")
     )
-    catalogue.write_table(copy.project.sets, test)
+    copy.write_sets(test.drop("index"))
+    copy.train("old", "average")
     values = copy.evaluate("old", "average").filter(by="unseen", metric="micro_f1", seed=0)
     counted = dict(values.select("segment", "n").iter_rows())
     assert counted == {"none": 15, "less than half": 15, "half or more": 15, "all": 15}
 
 
 def test_curves_are_of_the_kept_runs_alone(world):
-    training = results.training(world.results("old", "average"))
+    training = world.saved("old", "average").training
     record = world.trained("old", "average").checkpoint
     assert training["learning_rate"] == record.learning_rate == RATE
     assert training["validation_micro_ap"] == record.tuning
@@ -139,15 +140,15 @@ def test_curves_are_of_the_kept_runs_alone(world):
     ("key", "value", "error", "message"),
     [
         ("fingerprint", {"dim": 24, "weights": "others"}, StoreError, "weights: old one's, not others"),
-        ("labels", ["a", "b", "c", "d"], StageError, "other labels"),
+        ("labels", ["a", "b", "c", "d"], StageError, "other sets or labels"),
+        ("sets_digest", "abc", StageError, "other sets or labels"),
     ],
 )
 def test_a_head_of_other_vectors_or_labels_is_refused_before_anything_is_written(key, value, error, message, copy):
-    record = copy.checkpoint("old", "noisy_or") / "checkpoint.json"
-    record.write_text(json.dumps({**json.loads(record.read_text()), key: value}))
+    rewrite(copy.checkpoint("old", "noisy_or") / "checkpoint.json", **{key: value})
     with pytest.raises(error, match=f"noisy_or was trained on .*{message}"):
         evaluate(copy.project, "old", ("average", "noisy_or"), copy.settings)
-    assert not (copy.project.root / "cache/results").exists()
+    assert not any((copy.project.root / "cache/results").rglob("*"))
 
 
 def test_a_head_that_is_not_trained_is_named_with_what_to_do(copy):
@@ -157,16 +158,21 @@ def test_a_head_that_is_not_trained_is_named_with_what_to_do(copy):
         evaluate(copy.project, "old", ("average", "attention"), copy.settings)
 
 
-def test_missing_results_are_none_and_damaged_ones_are_named(tmp_path):
-    assert results.values(tmp_path) is results.sets(tmp_path) is results.training(tmp_path) is None
-    for read, name in (
-        (results.values, "values.parquet"),
-        (results.sets, "sets.parquet"),
-        (results.training, "training.json"),
-    ):
-        (tmp_path / name).write_bytes(b"half a")
-        with pytest.raises(StageError, match=f"{tmp_path} is damaged: delete it and run dvc repro"):
-            read(tmp_path)
+def test_missing_results_are_none_and_damaged_ones_are_named(copy):
+    copy.evaluate("old", "average")
+    folder = copy.results("old", "average")
+    assert results.read(folder.with_name("another")) is None
+    saved = results.read(folder)
+    for read, name in ((saved.values, "values.parquet"), (saved.sets, "sets.parquet")):
+        (folder / name).write_bytes((folder / name).read_bytes()[:-9])
+        with pytest.raises(StageError, match=f"{name} is damaged .*: run visagg evaluate, or dvc repro"):
+            read()
+        (folder / name).unlink()
+        with pytest.raises(StageError, match=f"{name} is missing: run visagg evaluate, or dvc repro"):
+            read()
+    (folder / "results.json").write_text("{}")
+    with pytest.raises(StageError, match=r"results.json is damaged"):
+        results.read(folder)
 
 
 # Popularity
@@ -178,11 +184,11 @@ def popular(tmp_path) -> pl.DataFrame:
     labels = {"train": [[0], [0, 1], [0, 2], [0]], "validation": [[0, 1, 2], [0, 1]], "test": [[0], [0], [0, 1]]}
     rows = [(f"{split}{i}", [0], of_set, split) for split, sets in labels.items() for i, of_set in enumerate(sets)]
     project = Project(tmp_path)
-    catalogue.write_table(project.sets, pl.DataFrame(rows, schema=catalogue.SETS, orient="row"))
-    catalogue.write_labels(project.labels, ["hat", "shoe", "belt"], "no images")
+    frame, labels = pl.DataFrame(rows, schema=SETS, orient="row"), ["hat", "shoe", "belt"]
+    write_sets(project.sets, project.labels, frame=frame, labels=labels, images_digest="abc")
     evaluate_popularity(project, make_settings({"evaluate.ks": [1, 2], "evaluate.resamples": 100}))
-    assert [path.name for path in project.popularity.iterdir()] == ["values.parquet"]
-    return results.values(project.popularity)
+    assert sorted(contents(project.popularity)) == ["results.json", "values.parquet"]
+    return results.read(project.popularity).values()
 
 
 def test_popularity_recommends_what_training_sets_have_most(popular):

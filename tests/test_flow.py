@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline import images
-from pipeline.catalogue import Images
+from pipeline.catalogue.images import Images
 from pipeline.core.progress import Notes
 from pipeline.embed import flow, stopwatch
 from pipeline.embed.engines import choose

@@ -10,12 +10,17 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from pipeline import catalogue, images
+from pipeline import images
+from pipeline.catalogue.labelled_sets import SETS, read_sets, write_sets
+from pipeline.catalogue.tables import TABLES, write_tables
 from pipeline.core.errors import StageError, Unusable
+from pipeline.evaluation import results
+from pipeline.metrics.measure import SCHEMA
 from pipeline.project import Project
 from pipeline.report import gallery
 from pipeline.settings import Settings
 from tests.support.images import bank, jpeg
+from tests.support.records import rewrite, rewrite_files
 from tests.support.settings import make_settings
 
 PAIRS = [("b0", "average"), ("b0", "noisy_or"), ("b1", "average")]
@@ -61,27 +66,31 @@ def project(tmp_path) -> Project:
     """Ten images, the last unreadable; users of two images and labels; results of two seeds, the first counts."""
     project = Project(tmp_path)
     digest = bank(project.images, [*map(plain, range(9)), b"no image"]).digest()
-    items = [(f"item {9 - row}", row, None, f"title {row}" if row else None) for row in range(9, -1, -1)]
-    catalogue.write_table(project.catalogue / "items.parquet", pl.DataFrame(items, catalogue.ITEMS, orient="row"))
+    items = [(f"item {9 - row}", row, [], f"title {row}" if row else "") for row in range(9, -1, -1)]
+    rows = {"items": items, "purchases": [], "rejects": []}
+    write_tables(project.catalogue, {name: pl.DataFrame(rows[name], TABLES[name], orient="row") for name in TABLES})
     sets = [(f"user {i:02d}", [i % 9, 9], [0, 1, 2], "test") for i in range(USERS)]
     sets += [("unlabelled", [0], [], "test"), ("learnt", [0], [0], "train")]
-    catalogue.write_table(project.sets, pl.DataFrame(sets, catalogue.SETS, orient="row"))
-    catalogue.write_labels(project.labels, ["hats", "shoes", "skirts", "totes"], digest)
+    labels = ["hats", "shoes", "skirts", "totes"]
+    frame = pl.DataFrame(sets, SETS, orient="row")
+    write_sets(project.sets, project.labels, frame=frame, labels=labels, images_digest=digest)
+    sets_digest = read_sets(project.sets, project.labels).digest
     for shift, pair in enumerate(PAIRS):
         predicted = [[0, 1, 2][: (i + shift * (i == 3)) % 4] or [3] for i in range(USERS)]
-        write_answers(project.results(*pair) / "sets.parquet", predicted)
+        write_answers(project.results(*pair), predicted, sets_digest)
     return project
 
 
-def write_answers(path: Path, predicted: list[list[int]]) -> None:
+def write_answers(folder: Path, predicted: list[list[int]], sets_digest: str) -> None:
     """A head's answer to every user: the second seed predicts nothing right."""
     rows = [
         (f"user {i:02d}", seed, [2, 0, 1, 3], [0.9, 0.8, 0.7, 0.12345], [1.0], [i % 9], of_user if seed == 5 else [3])
         for seed in (5, 1)
         for i, of_user in enumerate(predicted)
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pl.DataFrame(rows, ANSWERS, orient="row").write_parquet(path)
+    results.write(
+        folder, pl.DataFrame([], SCHEMA), sets_digest=sets_digest, sets=pl.DataFrame(rows, ANSWERS, orient="row")
+    )
 
 
 def make(project: Project, *heads: str) -> dict:
@@ -164,19 +173,20 @@ def test_a_pair_without_results_is_named_and_none_at_all_is_an_error(project):
 
 
 def test_results_of_something_else_are_refused(project):
-    path = project.results("b0", "average") / "sets.parquet"
-    frame = pl.read_parquet(path)
-    for user in ("nobody", "learnt"):
-        frame.with_columns(pl.col("set_id").replace("user 00", user)).write_parquet(path)
-        with pytest.raises(StageError, match="of other sets: run visagg evaluate b0 average"):
-            make(project)
-    frame.with_columns(pl.col("set_id").replace("user 00", "unlabelled")).write_parquet(path)
-    assert not {"unlabelled", "user 00"} & {user["set_id"] for user in make(project)["users"]}
-    path.write_bytes(b"nothing")
-    with pytest.raises(StageError, match="average is damaged: delete it"):
+    folder = project.results("b0", "average")
+    rewrite(folder / results.RECORD, sets_digest="abc")
+    with pytest.raises(StageError, match="average is of other sets: run visagg evaluate"):
         make(project)
-    frame.write_parquet(path)
-    catalogue.write_labels(project.labels, ["hats"], "another digest")
+    rewrite(folder / results.RECORD, sets_digest=read_sets(project.sets, project.labels).digest)
+    path = folder / results.SETS
+    pl.read_parquet(path).with_columns(pl.col("set_id").replace("user 00", "unlabelled")).write_parquet(path)
+    with pytest.raises(StageError, match=r"sets.parquet is damaged"):
+        make(project)
+    rewrite_files(folder / results.RECORD, results.SETS)
+    assert not {"unlabelled", "user 00"} & {user["set_id"] for user in make(project)["users"]}
+    rewrite(project.labels, images_digest="abc")
+    for head in PAIRS:
+        rewrite(project.results(*head) / results.RECORD, sets_digest=read_sets(project.sets, project.labels).digest)
     with pytest.raises(StageError, match="run visagg sets"):
         make(project)
 

@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import catalogue, images
-from pipeline.catalogue import Images, read_table
+from pipeline import images
+from pipeline.catalogue import images as images_file
+from pipeline.catalogue.images import Images
+from pipeline.catalogue.tables import TABLES, Catalogue
 from pipeline.core import provenance
 from pipeline.core.errors import SourceError, Unusable
 from pipeline.ingest.raw import RawItem, RawPurchase, Reject
 from pipeline.ingest.stage import UNLABELLED, UNPICTURED, WINDOW, build_catalogue
 
 PATHS = [["Clothing", "Women"], ["Sale"]]
-FILES = ["images.h5", "items.parquet", "purchases.parquet", "rejects.parquet"]
+FILES = ["catalogue.json", "images.h5", "items.parquet", "purchases.parquet", "rejects.parquet"]
 
 
 class MadeUp:
@@ -51,7 +53,7 @@ def bought(name, user="u", time=0, source_split=None):
 def build(folder, items, purchases, threads=3):
     """The catalogue of a source: items by name, purchases, images, rejects as tuples."""
     build_catalogue(MadeUp(items, purchases), "the shop", folder, threads=threads)
-    tables = {path.stem: read_table(path) for path in folder.glob("*.parquet")}
+    tables = {name: Catalogue.open(folder).table(name) for name in TABLES}
     rows = {row["item_id"]: row for row in tables["items"].to_dicts()}
     return rows, tables["purchases"].rows(), Images(folder / "images.h5"), tables["rejects"].rows()
 
@@ -229,7 +231,7 @@ def test_the_same_source_gives_the_same_bytes_on_any_number_of_threads(tmp_path)
 
 
 def test_images_larger_and_smaller_than_the_buffer_come_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(catalogue, "WRITE_BUFFER", 1000)
+    monkeypatch.setattr(images_file, "WRITE_BUFFER", 1000)
     pictures = {f"{n:02d}": picture(n, side) for n, side in enumerate([3, 40, 5, 17, 17, 60, 3, 18, 30, 4])}
     rows, _, images, _ = build(tmp_path / "c", [item(*pair) for pair in pictures.items()], [bought("03")])
     assert {name: images.read(row["image"]) for name, row in rows.items()} == pictures

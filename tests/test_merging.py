@@ -18,7 +18,7 @@ from pipeline.swap.merging import merge
 from pipeline.swap.stage import swap
 from pipeline.training import checkpoint
 from tests.support.heads import SMALL
-from tests.support.swapping import best_row, saved
+from tests.support.swapping import best_row, saved, the_adapter
 from tests.support.world import DIM, FINGERPRINTS, NEW_DIM, World, contents
 
 MERGED = ("average", "noisy_or")  # of the compared heads; max_fc cannot be
@@ -59,7 +59,7 @@ def test_merging_writes_checkpoints_and_results_and_touches_nothing_else(world, 
     after = contents(world.project.root)
     files = {
         "checkpoint": ("checkpoint.json", "history.csv", "seed-0.safetensors", "seed-1.safetensors"),
-        "results": ("sets.parquet", "training.json", "values.parquet"),
+        "results": ("results.json", "sets.parquet", "values.parquet"),
     }
     wanted = {
         f"cache/merged/old/new/{head}/{folder}/{name}"
@@ -83,7 +83,7 @@ def test_people_are_told_values_folders_and_obstacles(world, said):
 
 @pytest.mark.parametrize("head", MERGED)
 def test_merged_heads_answer_as_the_adapted_ones_do(world, said, head):
-    adapter = adapters.load(world.project.adapter("old", "new"), FINGERPRINTS["new"], FINGERPRINTS["old"])
+    adapter = the_adapter(world)
     data = world.data("new", "test")
     mapped = np.vstack([adapter.apply(data.vectors[:-1].numpy()), np.zeros((1, DIM))]).astype(np.float32)
     old, new = world.trained("old", head), checkpoint.load(world.project.merged_checkpoint("old", "new", head))
@@ -96,7 +96,7 @@ def test_merged_heads_answer_as_the_adapted_ones_do(world, said, head):
 @pytest.mark.parametrize("head", MERGED)
 def test_results_of_merged_heads_are_what_the_swap_promised(world, said, head):
     row = best_row(saved(world), head)
-    values = results.values(world.project.merged_results("old", "new", head)).filter(by="all")
+    values = results.read(world.project.merged_results("old", "new", head)).values().filter(by="all")
     for metric in ("micro_ap", "micro_f1"):
         scored = values.filter(metric=metric)
         assert scored["seed"].to_list() == [0, 1]
@@ -111,8 +111,8 @@ def test_merged_heads_are_refused_for_other_vectors(world, said):
     head = checkpoint.load(world.project.merged_checkpoint("old", "new", "average"))
     store = Embeddings(world.project.store("old"))
     with pytest.raises(StoreError, match=r"trained on other embeddings .*weights: old one's, not new one's"):
-        head.require(store, head.checkpoint.labels)
-    head.require(Embeddings(world.project.store("new")), head.checkpoint.labels)
+        head.require(store, world.labelled())
+    head.require(Embeddings(world.project.store("new")), world.labelled())
 
 
 def test_merging_twice_gives_the_same_bytes(world, copied):
@@ -171,7 +171,12 @@ def small(spec):
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_merged_head_is_adapter_and_head(name, world):
     """To 1e-5 of the logits' scale, with an adapter that was really fitted; the rest is refused in one line."""
-    adapter = adapters.load(world.project.adapter("old", "new"), FINGERPRINTS["new"], FINGERPRINTS["old"])
+    adapter = adapters.load(
+        world.project.adapter("old", "new"),
+        FINGERPRINTS["new"],
+        FINGERPRINTS["old"],
+        sets_digest=world.labelled().digest,
+    )
     torch.default_generator.manual_seed(0)
     head = build_head(small(PRESETS[name]), DIM, 5).eval()
     if head.spec.standardised:

@@ -4,12 +4,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline import catalogue
 from pipeline.core.errors import StageError, StoreError
 from pipeline.embeddings.writer import open_for_writing
-from pipeline.swap import adapters, pairs
+from pipeline.swap import pairs
 from pipeline.swap.stage import Swap
-from tests.support.swapping import lend_heads, show, stores, swapped
+from tests.support.swapping import lend_heads, show, stores, swapped, the_adapter
 from tests.support.world import FINGERPRINTS, IMAGES, NEW_DIM, World
 
 
@@ -27,11 +26,11 @@ def content(world) -> dict:
 
 def test_closeness_is_measured_on_images_that_only_test_users_show(world, content):
     """By its definition, from the saved adapter."""
-    sets, both = catalogue.read_table(world.project.sets), stores(world)
+    sets, both = world.labelled().frame, stores(world)
     trained = both.training_rows(sets)
     unseen = np.setdiff1d(pairs.shown(sets, "test"), trained)
     assert content["compared_on"] == "test users' images that no training user has"
-    adapter = adapters.load(world.project.adapter("old", "new"), FINGERPRINTS["new"], FINGERPRINTS["old"])
+    adapter = the_adapter(world)
     known = both.old.read(trained).astype(float)
     old, mapped = (
         (vectors - known.mean(0)) / known.std(0)
@@ -55,7 +54,7 @@ def test_where_test_users_show_nothing_new_the_held_out_tenth_is_compared(world,
     assert content["compared_on"] == "the held-out tenth of the pairs"
     assert [fit["images"] for fit in content["adapters"]] == [content["training_images"] // 10] * 5 + [6]
     both = stores(shadow)
-    rows = both.training_rows(catalogue.read_table(shadow.project.sets))
+    rows = both.training_rows(shadow.labelled().frame)
     fitted = both.fit(rows, ["ridge"], name="test")
     assert list(fitted.held_out) == list(rows[9::10])
     old, mapped = both.old.read(rows[9::10]), fitted.fits["ridge"].trial.apply(both.new.read(rows[9::10]))
@@ -66,7 +65,7 @@ def test_where_test_users_show_nothing_new_the_held_out_tenth_is_compared(world,
 
 
 def test_pairs_are_nested_and_the_same_whoever_asks(world):
-    sets = catalogue.read_table(world.project.sets)
+    sets = world.labelled().frame
     rows = stores(world).training_rows(sets)
     shown = sorted({image for images in sets.filter(pl.col("split") == "train")["images"] for image in images})
     assert sorted(shown, key=lambda row: world.digests[row].tobytes()) == list(rows)
@@ -80,7 +79,7 @@ def choosing(kind):
 def test_fewer_pairs_are_the_first_ones_and_old_vectors_spread_as_in_all(world, monkeypatch):
     monkeypatch.setattr(Swap, "_choose", choosing("restored_ridge"))  # the kind that asks how they spread
     _, content = Swap.load(world.project, "old", "new", world.settings).run()
-    both, sets = stores(world), catalogue.read_table(world.project.sets)
+    both, sets = stores(world), world.labelled().frame
     rows = both.training_rows(sets)
     known, unseen = both.old.read(rows).astype(float), pairs.shown(sets, "test")
     whole = both.fit(rows, ["ridge"], name="test").sums.whole
@@ -96,14 +95,14 @@ def test_fewer_pairs_are_the_first_ones_and_old_vectors_spread_as_in_all(world, 
 def test_images_that_training_users_also_show_are_not_compared(world, tmp_path):
     shadow = lend_heads(world, World(tmp_path))
     show(shadow, "train", list(range(240)))
-    tested = pairs.shown(catalogue.read_table(shadow.project.sets), "test")
+    tested = pairs.shown(shadow.labelled().frame, "test")
     assert tested.min() < 240
     assert swapped(shadow)["adapters"][0]["images"] == (tested >= 240).sum()
 
 
 def test_blocks_of_pairs_change_nothing(world, monkeypatch):
     both = stores(world)
-    rows = both.training_rows(catalogue.read_table(world.project.sets))
+    rows = both.training_rows(world.labelled().frame)
     whole = both.fit(rows, ["ridge"], name="test")
     monkeypatch.setattr(pairs, "BLOCK", 7)
     blocks = both.fit(rows, ["ridge"], name="test")

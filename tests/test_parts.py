@@ -9,7 +9,7 @@ import joblib
 import numpy as np
 import pytest
 
-from pipeline.catalogue import Images
+from pipeline.catalogue.images import Images
 from pipeline.core.progress import Notes
 from pipeline.embed import parts
 from pipeline.embed.parts import Work, Workers, part_path, parts_of, share

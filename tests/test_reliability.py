@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.catalogue import Images
+from pipeline.catalogue.images import Images
 from pipeline.core.progress import Notes
 from pipeline.embed.stream import RunOptions, embed
 from pipeline.embed.target import Target

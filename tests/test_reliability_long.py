@@ -15,7 +15,7 @@ import time
 import numpy as np
 import pytest
 
-from pipeline.catalogue import write_images
+from pipeline.catalogue.images import write_images
 from pipeline.core import provenance
 from pipeline.embeddings.store import DONE, Embeddings
 from pipeline.project import Project
@@ -81,7 +81,7 @@ def test_a_kill_at_every_write_call(project, photos):
 
 MANY = """
 from pathlib import Path
-from pipeline.catalogue import Images
+from pipeline.catalogue.images import Images
 from pipeline.embed.stream import RunOptions, embed
 from pipeline.embed.target import Target
 from pipeline.project import Project

@@ -75,7 +75,7 @@ def test_what_follows_from_the_spec_is_in_the_table_of_sizes(written):
 
 
 def test_a_value_is_the_mean_over_seeds_with_its_interval(written):
-    frame = saved.values(written.results("b0", "noisy_or")).filter(pl.col("by") == "all", metric="micro_ap")
+    frame = saved.read(written.results("b0", "noisy_or")).values().filter(pl.col("by") == "all", metric="micro_ap")
     wanted = bootstrap.estimate(np.column_stack([frame["value"], np.array(frame["samples"].to_list())]))
     row = row_of(written, "headline", backbone="b0", head="noisy_or")
     assert float(row["micro AP"]) == pytest.approx(frame["value"].mean(), abs=1e-6)
@@ -155,7 +155,7 @@ def test_the_tidy_frame_has_every_value_once(written):
     assert frame.select(keys).is_duplicated().sum() == 0
     assert ((frame["low"] <= frame["mean"] + 1e-9) & (frame["mean"] <= frame["high"] + 1e-9)).mean() > 0.99
     row = frame.filter(head="average", metric="f1", by="label", segment="hats")
-    truth = saved.values(written.results("b0", "average")).filter(metric="f1", by="label", segment="hats")
+    truth = saved.read(written.results("b0", "average")).values().filter(metric="f1", by="label", segment="hats")
     assert row["mean"].item() == pytest.approx(truth["value"].mean(), abs=1e-6)
 
 

@@ -1,12 +1,14 @@
 """Purchases to sets by the published protocol, worked out by hand on small shops."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
 
-from pipeline import catalogue
+from pipeline.catalogue import labelled_sets, tables
+from pipeline.catalogue.images import write_images
 from pipeline.core import provenance
 from pipeline.core.errors import StageError
 from pipeline.project import Project
@@ -21,6 +23,7 @@ from pipeline.sets import (
     of_one_image,
 )
 from pipeline.settings import SetSettings, SplitSettings
+from tests.support.records import unsealed
 from tests.support.settings import make_settings
 
 PROTOCOL = {
@@ -46,20 +49,20 @@ def shop(items):
         (item_id, image, [path if isinstance(path, list) else [path] for path in labels], "")
         for item_id, (image, labels) in {**items, "plain": (99, ["plain"])}.items()
     ]
-    return pl.DataFrame(rows, schema=catalogue.ITEMS, orient="row")
+    return pl.DataFrame(rows, schema=tables.ITEMS, orient="row")
 
 
 def bought(purchases, crowd=CROWD):
     """(user, item, time[, split]) as a frame, with the crowd's."""
     rows = [(*row, None)[:4] for row in [*purchases, *((user, "plain", time) for user in crowd for time in (1, 2, 3))]]
-    return pl.DataFrame(rows, schema=catalogue.PURCHASES, orient="row")
+    return pl.DataFrame(rows, schema=tables.PURCHASES, orient="row")
 
 
 def build(items, purchases, chosen, names=None):
     """Sets of some frames, labelled with `names`, or with all that are frequent; and the names."""
     of_items = label_items(items, chosen)
     labels = Labels(names or frequent_labels(of_items, chosen), of_items)
-    nothing = pl.DataFrame(schema=catalogue.REJECTS)
+    nothing = pl.DataFrame(schema=tables.REJECTS)
     return build_sets(CatalogueTables(items, purchases, nothing), labels, chosen), labels.names
 
 
@@ -206,13 +209,12 @@ def test_new_items_are_shown_by_no_training_set_and_old_ones_by_no_other():
     assert train | test == set(range(40)) and 3 <= len(test) <= 15
 
 
-def write_catalogue(project, photos, **tables):
-    with catalogue.write_images(project.images) as writer:
+def write_catalogue(project, photos, **rows):
+    with write_images(project.images) as writer:
         for photo in photos:
             writer.append(photo, provenance.digest(photo))
-    for name, rows in tables.items():
-        frame = pl.DataFrame(rows, schema=catalogue.TABLES[name], orient="row")
-        catalogue.write_table(project.catalogue / f"{name}.parquet", frame)
+    frames = {name: pl.DataFrame(rows[name], schema=tables.TABLES[name], orient="row") for name in tables.TABLES}
+    tables.write_tables(project.catalogue, frames)
 
 
 def test_the_stage_writes_sets_labels_and_a_description(tmp_path):
@@ -220,20 +222,22 @@ def test_the_stage_writes_sets_labels_and_a_description(tmp_path):
     items = [("a", 0, [["Hats"]], ""), ("b", 1, [["Hats", "Coats"]], ""), ("c", None, [["Hats"]], ""), ("d", 2, [], "")]
     rows = [(user, item, time, None) for user in CROWD for time, item in enumerate("abc")] + [("~99", "d", 1, None)]
     rejects = [("image", "c", "truncated"), ("image", "x", "truncated"), ("item", "", "no item_id")]
-    rejects.append(("image", "y", catalogue.NO_IMAGE))
+    rejects.append(("image", "y", tables.NO_IMAGE))
     write_catalogue(project, photos, items=items, purchases=rows, rejects=rejects)
     protocol = {"sets": settings().model_dump()}
     make_sets(project, make_settings(protocol))
     sets = pl.read_parquet(project.sets)
-    assert dict(sets.schema) == catalogue.SETS and sets["set_id"].to_list() == CROWD
+    assert dict(sets.schema) == labelled_sets.SETS and sets["set_id"].to_list() == CROWD
     assert sets["images"].to_list() == sets["labels"].to_list() == [[0, 1]] * 60
     digest = provenance.digest(b"".join(map(provenance.digest, photos))).hex()
-    assert json.loads(project.labels.read_text()) == {"labels": ["coats", "hats"], "images_digest": digest}
-    said = json.loads(project.description.read_text())
+    labelled = labelled_sets.read_sets(project.sets, project.labels)
+    assert labelled.labels == ["coats", "hats"] and labelled.images_digest == digest
+    said = unsealed(project.description)
     sizes = dict(sets["split"].value_counts().iter_rows())
     assert said == {
         "source": "demo",
         "simulated": True,
+        "sets_digest": labelled.digest,
         "items": 4,
         "items_with_image": 3,
         "distinct_images": 3,
@@ -253,6 +257,6 @@ def test_the_stage_writes_sets_labels_and_a_description(tmp_path):
     }
     make_sets(project, make_settings({**protocol, "source.name": "table"}))
     assert json.loads(project.description.read_text())["simulated"] is False
-    alone = of_one_image(project, ["hats", "coats"], settings(max_images=8))
+    alone = of_one_image(project, replace(labelled, labels=["hats", "coats"]), settings(max_images=8))
     assert alone["set_id"].to_list() == CROWD
     assert alone["images"].to_list() == alone["labels"].to_list() == [[0]] * 60

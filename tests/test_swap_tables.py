@@ -5,11 +5,12 @@ import io
 
 import pytest
 
+from pipeline.core.handover import write_record
 from pipeline.project import Project
 from pipeline.report.results import gather
 from pipeline.report.tables.swap import COLUMNS, comma_separated, page, swap
 from pipeline.report.writing import latex
-from tests.support.results import make_swap, report_settings, write_json, write_results
+from tests.support.results import make_swap, report_settings, write_results
 
 DATA = {"source": "demo", "simulated": True}
 
@@ -79,7 +80,7 @@ def test_adapting_is_better_only_where_the_interval_says_so(gain, word):
 
 
 def test_the_table_shows_the_chosen_adapter(project):
-    write_json(project.swap("b0", "b1"), make_swap())
+    write_record(project.swap("b0", "b1"), make_swap())
     table = swap(gather(project, report_settings("b0", "b1", swap={"b0": ["b1"]})))
     assert [row[:5] for row in table.rows] == [["b0", "b1", name, "ridge", 500] for name in ("average", "maximum")]
     cells = dict(zip(table.columns, table.rows[0], strict=True))

@@ -9,7 +9,7 @@ import joblib
 import numpy as np
 
 from pipeline.bench.job import PhotoSample
-from pipeline.catalogue import write_images
+from pipeline.catalogue.images import write_images
 from pipeline.core import provenance
 from pipeline.core.errors import StageError, Unusable
 from pipeline.core.progress import Console

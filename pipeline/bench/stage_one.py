@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import numpy as np
 
 from pipeline.bench.job import RANDOM, Job
-from pipeline.catalogue import Images
+from pipeline.catalogue.images import Images
 from pipeline.core.progress import Notes
 from pipeline.embed.backbones.backbone import open_backbone, open_random
 from pipeline.embed.lane import Lane

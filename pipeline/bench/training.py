@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from pipeline.catalogue.labelled_sets import read_sets
 from pipeline.core.files import write_json
 from pipeline.core.machine import processor
 from pipeline.embeddings.store import Embeddings
@@ -116,7 +117,8 @@ def measure_training(specs: dict[str, HeadSpec], sets: Sets, settings: "TrainSet
 def load_sets(project: Project, backbone: str) -> Sets:
     """The sets with a backbone's vectors, both in memory and as rows of its store."""
     store = Embeddings(project.store(backbone))
-    data = Data(*(dataset.load(project, store, split) for split in ("train", "validation")))
+    labelled = read_sets(project.sets, project.labels)
+    data = Data(*(dataset.load(labelled, store, split) for split in ("train", "validation")))
     rows = [data.train.images[rows[mask]].numpy() for rows, mask in zip(data.train.rows, data.train.mask, strict=True)]
     return Sets(store.path, rows, data)
 

@@ -5,6 +5,8 @@ import errno
 from pipeline.core.errors import PipelineError, SettingsError
 
 FULL_DISK = "the disk is full: nothing half-written was left; make room and run the same command again"
+NO_MEMORY = "not enough memory: nothing half-written was left; free some, or give smaller sizes in params.yaml"
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # how torch says it
 
 
 def explain(error: BaseException) -> tuple[str, int] | None:
@@ -19,6 +21,8 @@ def explain(error: BaseException) -> tuple[str, int] | None:
     if isinstance(error, PipelineError):
         return str(error), 2 if isinstance(error, SettingsError) else 1
     # Libraries wrap what the system says in errors of their own.
+    if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
+        return NO_MEMORY, 1
     if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error):
         return FULL_DISK, 1
     return (" ".join(str(error).split()), 1) if isinstance(error, OSError) else None

@@ -1,19 +1,37 @@
-"""Files appear whole or not at all: written beside their place, synced, then renamed over it."""
+"""The one place that writes. Files and folders appear whole or not at all: written beside their place, then put there.
 
+What was there before stays until the new one is on the disk and takes its place in one step.
+"""
+
+import ctypes
+import errno
 import json
 import os
+import re
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline.core.errors import StageError
+from pipeline.core.lock import hold
+
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux' renameat2
+UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
+OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how libraries written in Rust quote what the system said
+
 
 @contextmanager
 def write_aside(path: Path) -> Iterator[Path]:
-    """Yields a path beside `path`, to write a file or fill a folder there; renames it over `path` on success.
+    """Yields a path beside `path`, to write a file or fill a folder there; puts it in the place of `path` on success.
 
     On any exception, Ctrl-C and a full disk among them, what was written is removed and `path` is as it was. A kill
-    can leave the path aside; the next writer begins by removing it, and no reader looks there.
+    can leave the path aside; the next writer removes it, and no reader looks there.
+
+    Raises:
+        StageError: when another process is writing `path`.
+        OSError: what the system said, also where a library has put it in other words.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -23,19 +41,80 @@ def write_aside(path: Path) -> Iterator[Path]:
     numbers.txt
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.partial")
-    remove(aside)
-    try:
-        yield aside
-        if aside.is_dir():
-            remove(path)
-        else:
-            sync(aside)
+    with hold(path):
+        _clear(path)
+        aside = _beside(path, "partial")
+        try:
+            yield aside
+            _sync_all(aside)
+            _put(aside, path)
+        except BaseException as error:
+            remove(aside)
+            if number := _system_error(error):
+                raise OSError(number, os.strerror(number), str(path)) from error
+            raise
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{suffix}")
+
+
+def _clear(path: Path) -> None:
+    """Ends what writers of `path` that were killed have left: only one who holds it may."""
+    left = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.(partial|old)")
+    for entry in sorted(path.parent.iterdir()):
+        if match := left.fullmatch(entry.name):
+            if match[1] == "old" and not os.path.lexists(path):
+                os.rename(entry, path)
+            else:
+                remove(entry)
+
+
+def _put(aside: Path, path: Path) -> None:
+    """Puts what was written in its place, in one step where the system can, and removes what was there."""
+    if not os.path.lexists(path) or not (aside.is_dir() or path.is_dir()):
         os.replace(aside, path)
         sync(path.parent)
-    except BaseException:
-        remove(aside)
-        raise
+        return
+    if not _exchange(aside, path):
+        old = _beside(path, "old")
+        os.rename(path, old)
+        try:
+            os.rename(aside, path)
+        except BaseException:
+            os.rename(old, path)
+            raise
+        aside = old
+    sync(path.parent)
+    remove(aside)
+
+
+def _exchange(a: Path, b: Path) -> bool:
+    """Gives two paths each other's content in one step; False where the system or the file system cannot."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    if rename(AT_FDCWD, os.fsencode(a), AT_FDCWD, os.fsencode(b), RENAME_EXCHANGE) == 0:
+        return True
+    if (number := ctypes.get_errno()) in UNSUPPORTED:
+        return False
+    raise OSError(number, os.strerror(number), str(b))
+
+
+def _system_error(error: BaseException) -> int | None:
+    """What the system said, where a library wrapped it in an error of its own; None where it did not."""
+    match = None if isinstance(error, OSError) else OS_ERROR.search(str(error))
+    return int(match[1]) if match else None
+
+
+def _sync_all(path: Path) -> None:
+    """Has a file, or a folder with all that is in it, on the disk."""
+    for folder, _, names in os.walk(path):
+        for name in names:
+            sync(Path(folder, name))
+        sync(Path(folder))
+    if not path.is_dir():
+        sync(path)
 
 
 def sync(path: Path) -> None:
@@ -71,6 +150,18 @@ def remove(path: Path) -> None:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Writes JSON as people read and git compares it: indented, keys in the order given, a newline at the end."""
+    """Writes JSON as people read and git compares it: indented, keys in the order given, a newline at the end.
+
+    Raises:
+        StageError: when a number is not finite: JSON has none such, and no result is one.
+    """
     with write_aside(path) as aside:
-        aside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        aside.write_text(json_text(content, path), encoding="utf-8")
+
+
+def json_text(content: object, path: Path) -> str:
+    """What `write_json` writes; `path` is for its message."""
+    try:
+        return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    except ValueError:
+        raise StageError(f"{path} is not written: a number in it is not finite, and that is no result") from None

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from pipeline.catalogue import Images
+from pipeline.catalogue.images import Images
 from pipeline.core.errors import Unusable
 from pipeline.embed.lane import PixelBatch
 from pipeline.embed.stopwatch import Stopwatch

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 import joblib
 import numpy as np
 
-from pipeline.catalogue import Images
+from pipeline.catalogue.images import Images
 from pipeline.core.errors import SettingsError, StageError
+from pipeline.core.lock import hold
 from pipeline.core.progress import Console, Notes
 from pipeline.embed.backbones.backbone import open_backbone
 from pipeline.embed.stream import CONSOLE, RunOptions, embed
 from pipeline.embed.target import Target, open_stores, report_unreadable
-from pipeline.embeddings.lock import hold
 from pipeline.embeddings.store import Embeddings
 from pipeline.embeddings.writer import EmbeddingWriter
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.catalogue import Images
+from pipeline.catalogue.images import Images
 from pipeline.core.errors import StageError
 from pipeline.embed import parts, stream
 from pipeline.embed.backbones.backbone import open_backbone

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import joblib
 import numpy as np
 
-from pipeline.catalogue import Images
+from pipeline.catalogue.images import Images
 from pipeline.core.errors import Unusable
 from pipeline.core.progress import Console
 from pipeline.embed.flow import InferenceQueue, decoding, pool

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.catalogue import Images
+from pipeline.catalogue.images import Images
 from pipeline.core.errors import StageError
 from pipeline.core.progress import Console
 from pipeline.embed.backbones.backbone import Backbone

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline import catalogue
+from pipeline.catalogue.images import Images
+from pipeline.catalogue.tables import Catalogue
 from pipeline.core.errors import PipelineError, StageError, Unusable
 from pipeline.core.vectors import cosines
 from pipeline.embed.backbones.backbone import Backbone, open_backbone
@@ -81,14 +82,14 @@ def verify_stores(
         StageError: when a store is of another catalogue.
         StoreError: when a store is missing or damaged as a whole.
     """
-    images, count = catalogue.Images(project.images), 0
+    images, count = Images(project.images), 0
     for alias, backbone in backbones.items():
         store = Embeddings(project.store(alias))
         faults = verify(store, images)
         if check.sample:
             opened = open_backbone(backbone.model, backbone.weights)
             faults = verify_sample(store, images, opened, check=check) | faults
-        items = _items_of(faults, project.catalogue / "items.parquet")
+        items = _items_of(faults, project.catalogue)
         for row in sorted(faults):
             say(f"{alias} row {row} (items {', '.join(items[row]) or 'unknown'}): {faults[row]}")
         if check.repair and faults:
@@ -100,7 +101,7 @@ def verify_stores(
     return count
 
 
-def verify(store: Embeddings, images: catalogue.Images) -> Faults:
+def verify(store: Embeddings, images: Images) -> Faults:
     """Checks every finished row against its checksum and against the catalogue's image in that row.
 
     Raises:
@@ -115,7 +116,7 @@ def verify(store: Embeddings, images: catalogue.Images) -> Faults:
     return faults | {int(row): "it belongs to another image" for row in np.flatnonzero(~same)}
 
 
-def verify_sample(store: Embeddings, images: catalogue.Images, backbone: Backbone, *, check: Check) -> Faults:
+def verify_sample(store: Embeddings, images: Images, backbone: Backbone, *, check: Check) -> Faults:
     """Embeds some finished rows' images anew and compares: another vector is a fault, whatever its checksum says."""
     from pipeline.embed.engines.choose import open_engine
 
@@ -135,11 +136,11 @@ def verify_sample(store: Embeddings, images: catalogue.Images, backbone: Backbon
     return faults
 
 
-def _items_of(rows: Iterable[int], items_path: Path) -> dict[int, list[str]]:
+def _items_of(rows: Iterable[int], folder: Path) -> dict[int, list[str]]:
     """The items that show the image of each row; none where the catalogue does not know."""
     items: dict[int, list[str]] = {row: [] for row in rows}
     if items:
-        for item_id, row in catalogue.read_table(items_path).select("item_id", "image").iter_rows():
+        for item_id, row in Catalogue.open(folder).table("items").select("item_id", "image").iter_rows():
             if row in items:
                 items[row].append(item_id)
     return items

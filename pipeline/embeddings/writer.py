@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.core import provenance
 from pipeline.core.errors import StoreError
 from pipeline.core.files import reserve, write_aside
-from pipeline.embeddings.lock import hold
+from pipeline.core.lock import hold
 from pipeline.embeddings.store import BLOCK, DONE, PENDING, UNREADABLE, Embeddings, checksums, unreadable_checksums
 
 BYTES_BESIDE = 1 + 16 + 4  # a row's status, digest and crc

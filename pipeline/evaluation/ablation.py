@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from pipeline import catalogue, sets
-from pipeline.core.files import write_json
+from pipeline.catalogue.labelled_sets import Sets, read_sets
+from pipeline.core import handover
+from pipeline.core.lock import hold
 from pipeline.core.progress import Progress
 from pipeline.embeddings.store import Embeddings
 from pipeline.heads.registry import parse
@@ -19,6 +20,7 @@ from pipeline.heads.spec import HeadSpec
 from pipeline.metrics.bootstrap import estimate, sample_weights
 from pipeline.metrics.selection import micro_of_seeds
 from pipeline.project import Project
+from pipeline.sets import of_one_image
 from pipeline.training import dataset
 from pipeline.training.dataset import Dataset
 from pipeline.training.tuning import Data, Tuned, tune
@@ -88,13 +90,12 @@ class Splits:
     one_image: Dataset
 
     @classmethod
-    def load(cls, project: Project, store: Embeddings, settings: "Settings") -> "Splits":
+    def load(cls, project: Project, store: Embeddings, sets: Sets, *, settings: "Settings") -> "Splits":
         """Reads them. Raises as `dataset.load` does."""
-        labels, _ = catalogue.read_labels(project.labels)
-        singles = sets.of_one_image(project, labels, settings.sets).filter(pl.col("split") == "test")
+        singles = of_one_image(project, sets, settings.sets).filter(pl.col("split") == "test")
         most = settings.sets.max_images  # padded as other sets are, so that padding takes part where it does
-        one_image = dataset.gather(singles, len(labels), store, name="one image", least_images=most)
-        splits = {split: dataset.load(project, store, split) for split in ("train", "validation", "test")}
+        one_image = dataset.gather(singles, len(sets.labels), store, name="one image", least_images=most)
+        splits = {split: dataset.load(sets, store, split) for split in ("train", "validation", "test")}
         return cls(**splits, one_image=one_image)
 
 
@@ -108,16 +109,19 @@ def ablate(project: Project, settings: "Settings") -> None:
         StoreError, StageError: when an earlier stage's result is missing, unfinished or damaged.
     """
     backbone = settings.ablation.backbone
-    splits = Splits.load(project, Embeddings(project.store(backbone)), settings)
-    specs = {head: settings.head(head) for head in settings.ablation.heads}
-    todo = [(head, switch) for head, spec in specs.items() for switch in switches(spec, settings.sets.max_images)]
-    trials = {head: Trials(spec, splits, settings) for head, spec in specs.items()}
-    rows = []
-    with Progress("ablate", len(todo), "heads") as progress:
-        for head, switch in todo:
-            rows.append({"head": head, "switch": switch.name, **trials[head].measure(switch)})
-            progress.add()
-    write_json(project.ablation, {"backbone": backbone, "rows": rows})
+    with hold(project.ablation):
+        sets = read_sets(project.sets, project.labels)
+        splits = Splits.load(project, Embeddings(project.store(backbone)), sets, settings=settings)
+        specs = {head: settings.head(head) for head in settings.ablation.heads}
+        todo = [(head, switch) for head, spec in specs.items() for switch in switches(spec, settings.sets.max_images)]
+        trials = {head: Trials(spec, splits, settings) for head, spec in specs.items()}
+        rows = []
+        with Progress("ablate", len(todo), "heads") as progress:
+            for head, switch in todo:
+                rows.append({"head": head, "switch": switch.name, **trials[head].measure(switch)})
+                progress.add()
+        content = {"sets_digest": sets.digest, "backbone": backbone, "rows": rows}
+        handover.write_record(project.ablation, content)
 
 
 class Trials:

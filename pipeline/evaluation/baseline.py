@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 import polars as pl
 
-from pipeline import catalogue
+from pipeline.catalogue.labelled_sets import label_matrix
 from pipeline.metrics.selection import best_threshold
 
 
@@ -31,7 +31,7 @@ class Popularity:
         Popularity(frequency=array([1. , 0.5]), threshold=1.0)
         """
         train, validation = (
-            catalogue.label_matrix(sets.filter(pl.col("split") == split), classes) for split in ("train", "validation")
+            label_matrix(sets.filter(pl.col("split") == split), classes) for split in ("train", "validation")
         )
         frequency = train.mean(0)
         return cls(frequency, best_threshold(np.tile(frequency, (len(validation), 1)), validation))

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from pipeline import catalogue
-from pipeline.core.files import write_json
+from pipeline.catalogue.labelled_sets import read_labels
+from pipeline.core import handover
+from pipeline.core.lock import hold
 from pipeline.core.machine import processor
 from pipeline.embeddings.store import Embeddings
 from pipeline.export.folding import fold
@@ -31,29 +32,30 @@ def measure_heads(project: Project, backbone: str, settings: "Settings") -> None
     Raises:
         StoreError, StageError: when the store or the labels are missing or damaged.
     """
-    store = Embeddings(project.store(backbone))
-    classes, images = len(catalogue.read_labels(project.labels)[0]), settings.sets.max_images
-    heads = {name: build_head(spec, store.dim, classes).eval() for name, spec in settings.compared().items()}
-    folded = {name: fold(head) for name, head in heads.items()}
-    timed = {**heads, **{f"{name} folded": head for name, head in folded.items()}}
-    times = _milliseconds(timed, torch.randn(1, images, store.dim))
-    content = {
-        "dim": store.dim,
-        "classes": classes,
-        "images": images,
-        "backbone_parameters": store.parameters,
-        "machine": {"processor": processor(), "threads": 1, "torch": torch.__version__},
-        "heads": {
-            name: {
-                "parameters": heads[name].parameter_count(),
-                "milliseconds": times[name],
-                "folded_parameters": folded[name].parameter_count(),
-                "folded_milliseconds": times[f"{name} folded"],
-            }
-            for name in heads
-        },
-    }
-    write_json(project.cost(backbone), content)
+    with hold(project.cost(backbone)):
+        store = Embeddings(project.store(backbone))
+        classes, images = len(read_labels(project.labels)), settings.sets.max_images
+        heads = {name: build_head(spec, store.dim, classes).eval() for name, spec in settings.compared().items()}
+        folded = {name: fold(head) for name, head in heads.items()}
+        timed = {**heads, **{f"{name} folded": head for name, head in folded.items()}}
+        times = _milliseconds(timed, torch.randn(1, images, store.dim))
+        content = {
+            "dim": store.dim,
+            "classes": classes,
+            "images": images,
+            "backbone_parameters": store.parameters,
+            "machine": {"processor": processor(), "threads": 1, "torch": torch.__version__},
+            "heads": {
+                name: {
+                    "parameters": heads[name].parameter_count(),
+                    "milliseconds": times[name],
+                    "folded_parameters": folded[name].parameter_count(),
+                    "folded_milliseconds": times[f"{name} folded"],
+                }
+                for name in heads
+            },
+        }
+        handover.write_record(project.cost(backbone), content)
 
 
 def _milliseconds(heads: Mapping[str, nn.Module], x: Tensor) -> dict[str, float]:

@@ -10,8 +10,10 @@ import polars as pl
 import torch
 from tabulate import tabulate
 
-from pipeline import catalogue
+from pipeline.catalogue.labelled_sets import Sets, read_sets
 from pipeline.core.errors import StageError
+from pipeline.core.files import write_aside
+from pipeline.core.lock import hold
 from pipeline.core.progress import Progress
 from pipeline.embeddings.store import Embeddings
 from pipeline.evaluation import results
@@ -44,16 +46,24 @@ def evaluate(project: Project, backbone: str, heads: Sequence[str], settings: "S
         StageError, StoreError: when an earlier stage's result is missing, or belongs to another.
     """
     heads = list(dict.fromkeys(heads or settings.compare.heads))  # each once
-    trained = {}
-    for head in heads:
-        compared = head in settings.compare.heads
-        folder = project.checkpoint(backbone, head, compared=compared)
-        if not folder.is_dir():
-            raise StageError(f"{folder} holds no trained head: run visagg train {backbone} {head}, or dvc repro")
-        trained[project.results(backbone, head, compared=compared)] = checkpoint.load(folder)
-    store = Embeddings(project.store(backbone))
-    values = score(trained, store, TestSplit.load(project, store, settings.evaluate))
-    return overview([f"{backbone} {head}" for head in heads], values)
+    compared = {head: head in settings.compare.heads for head in heads}
+    folders = {head: project.results(backbone, head, compared=compared[head]) for head in heads}
+    with hold(*(project.all_results(backbone) if compared[head] else folders[head] for head in heads)):
+        trained = {}
+        for head in heads:
+            folder = project.checkpoint(backbone, head, compared=compared[head])
+            if not folder.is_dir():
+                raise StageError(f"{folder} holds no trained head: run visagg train {backbone} {head}, or dvc repro")
+            trained[head] = checkpoint.load(folder)
+        store = Embeddings(project.store(backbone))
+        test = TestSplit.load(project, store, settings.evaluate)
+        if heads == settings.compare.heads:  # all at once, so that never some are of this run and some of another
+            with write_aside(project.all_results(backbone)) as aside:
+                aside.mkdir()
+                values = score(trained, store, test, folders={head: aside / head for head in heads})
+        else:
+            values = score(trained, store, test, folders=folders)
+    return overview([(f"{backbone} {head}", values[head], folders[head]) for head in heads])
 
 
 @dataclass(frozen=True)
@@ -61,62 +71,61 @@ class TestSplit:
     """The test sets with one backbone's vectors, and what is measured on them.
 
     Attributes:
-        data: the sets.
+        sets: all sets, of which these are a part.
+        data: the test sets.
         protocol: what is measured.
     """
 
+    sets: Sets
     data: Dataset
     protocol: Protocol
 
     @classmethod
     def load(cls, project: Project, store: Embeddings, settings: "EvaluateSettings") -> Self:
         """Reads it. Raises as `dataset.load` does."""
-        labels, _ = catalogue.read_labels(project.labels)
-        data = dataset.load(project, store, "test")
-        parts = _segments(catalogue.read_table(project.sets), data)
-        return cls(data, Protocol(labels=labels, segments=parts, ks=settings.ks, resamples=settings.resamples))
+        sets = read_sets(project.sets, project.labels)
+        data = dataset.load(sets, store, "test")
+        parts = _segments(sets.split("train"), data)
+        protocol = Protocol(labels=sets.labels, segments=parts, ks=settings.ks, resamples=settings.resamples)
+        return cls(sets, data, protocol)
 
 
-def score(trained: Mapping[Path, TrainedHead], store: Embeddings, test: TestSplit) -> dict[Path, dict[str, float]]:
+def score(
+    trained: Mapping[str, TrainedHead], store: Embeddings, test: TestSplit, *, folders: Mapping[str, Path]
+) -> dict[str, dict[str, float]]:
     """Writes the test results of some heads.
 
     Args:
-        trained: heads by the folder that gets their results.
+        trained: heads by name.
         store: the vectors that they read.
         test: the test sets with these vectors.
+        folders: where each one's results go.
 
     Returns:
-        The main metric values, by folder.
+        The main metric values, by name.
 
     Raises:
         StageError, StoreError: when a head belongs to other vectors or labels.
     """
     for head in trained.values():
-        head.require(store, list(test.protocol.labels))
+        head.require(store, test.sets)
     with Progress("evaluate", len(trained), "heads") as progress:
         values = {}
-        for folder, head in trained.items():
-            values[folder] = _evaluate(head, test, folder)
+        for name, head in trained.items():
+            values[name] = _evaluate(head, test, folders[name])
             progress.add()
     return values
 
 
-def overview(names: list[str], values: Mapping[Path, Mapping[str, float]]) -> str:
-    """What was measured and where it went, a line a head.
+def overview(heads: Sequence[tuple[str, Mapping[str, float], Path]]) -> str:
+    """What was measured and where it went, a line a head: its name, main metric values and the results' folder.
 
-    Args:
-        names: of the heads.
-        values: their main metric values by the folder of their results, in the same order.
-
-    >>> print(overview(["lite0 average"], {Path("R"): {metric.name: 0.5 for metric in OVERALL}}))
+    >>> print(overview([("lite0 average", {metric.name: 0.5 for metric in OVERALL}, Path("R"))]))
     head           micro F1    macro F1    micro AP    macro AP    results
     -------------  ----------  ----------  ----------  ----------  ---------
     lite0 average  0.5000      0.5000      0.5000      0.5000      R
     """
-    rows = [
-        [name, *(f"{measured[metric.name]:.4f}" for metric in OVERALL), folder]
-        for name, (folder, measured) in zip(names, values.items(), strict=True)
-    ]
+    rows = [[name, *(f"{measured[metric.name]:.4f}" for metric in OVERALL), folder] for name, measured, folder in heads]
     return tabulate(rows, ["head", *(metric.title for metric in OVERALL), "results"], disable_numparse=True)
 
 
@@ -133,7 +142,8 @@ def _evaluate(head: TrainedHead, test: TestSplit, folder: Path) -> dict[str, flo
         pl.concat([shown, per_set(predicted, seed, test.protocol.ks)], how="horizontal")
         for predicted, seed in zip(predictions, head.seeds, strict=True)
     ]
-    results.write(folder, values, sets=pl.concat(frames), training=_training(head))
+    digest = test.sets.digest
+    results.write(folder, values, sets_digest=digest, sets=pl.concat(frames), training=_training(head))
     return main_values(values)
 
 
@@ -167,9 +177,8 @@ def _training(head: TrainedHead) -> dict:
     }
 
 
-def _segments(sets: pl.DataFrame, data: Dataset) -> list[Segment]:
-    """The parts of the test sets that have values of their own."""
-    trained = sets.filter(pl.col("split") == "train")
+def _segments(trained: pl.DataFrame, data: Dataset) -> list[Segment]:
+    """The parts of the test sets that have values of their own; `trained` are the training sets."""
     seen = trained["images"].explode().unique().to_numpy()
     frequency = np.bincount(trained["labels"].explode().to_numpy(), minlength=data.y.shape[1])
     mask = data.mask.numpy()

@@ -2,9 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-import polars as pl
-
-from pipeline import catalogue
+from pipeline.catalogue.labelled_sets import label_matrix, read_sets
+from pipeline.core.lock import hold
 from pipeline.evaluation import results
 from pipeline.evaluation.baseline import Popularity
 from pipeline.metrics.measure import Predictions, Protocol, measure
@@ -20,10 +19,11 @@ def evaluate_popularity(project: Project, settings: "Settings") -> None:
     Raises:
         StageError: when the sets or the labels are missing or damaged.
     """
-    labels, _ = catalogue.read_labels(project.labels)
-    sets = catalogue.read_table(project.sets)
-    popularity = Popularity.of(sets, len(labels))
-    truth = catalogue.label_matrix(sets.filter(pl.col("split") == "test"), len(labels))
-    predictions = Predictions(popularity.scores(len(truth)), truth, popularity.threshold)
-    protocol = Protocol(labels=labels, ks=settings.evaluate.ks, resamples=settings.evaluate.resamples)
-    results.write(project.popularity, measure([predictions], [0], protocol))
+    with hold(project.popularity):
+        sets = read_sets(project.sets, project.labels)
+        classes = len(sets.labels)
+        popularity = Popularity.of(sets.frame, classes)
+        truth = label_matrix(sets.split("test"), classes)
+        predictions = Predictions(popularity.scores(len(truth)), truth, popularity.threshold)
+        protocol = Protocol(labels=sets.labels, ks=settings.evaluate.ks, resamples=settings.evaluate.resamples)
+        results.write(project.popularity, measure([predictions], [0], protocol), sets_digest=sets.digest)

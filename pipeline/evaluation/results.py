@@ -2,73 +2,154 @@
 
 | file | content |
 |---|---|
+| results.json | which sets were scored, and how the head was trained; digests of the others |
 | values.parquet | every metric value of each seed, and on each resample of the users (`metrics.measure.SCHEMA`) |
 | sets.parquet | a row a seed and set: its images, their importance to the first seed, metrics at k, labels predicted |
-| training.json | the head's parameters, what tuning tried and chose, and every epoch of the runs that were kept |
+
+Popularity, which was never trained and scores all sets alike, has no training and no sets.parquet.
 """
 
-import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+from typing_extensions import TypedDict
 
-from pipeline.core import files
+from pipeline.core import files, handover
 from pipeline.core.errors import StageError
+from pipeline.core.handover import Files, Hex
+from pipeline.metrics.measure import SCHEMA
+
+RECORD, VALUES, SETS = "results.json", "values.parquet", "sets.parquet"
+AGAIN = "run visagg evaluate"  # for messages
+SET_SCHEMA = {  # and a column a metric at k
+    "set_id": pl.String(),
+    "images": pl.List(pl.UInt32),
+    "importance": pl.List(pl.Float32),
+    "seed": pl.Int64(),
+    "predicted": pl.List(pl.UInt16),
+    "best": pl.List(pl.UInt16),
+    "best_scores": pl.List(pl.Float32),
+}
+
+
+class SeedRecord(TypedDict):
+    """One seed of a head, as its checkpoint has it."""
+
+    seed: int
+    epoch: int
+    micro_ap: float
+    threshold: float
+
+
+class EpochRecord(TypedDict):
+    """One epoch of a run that was kept."""
+
+    seed: int
+    epoch: int
+    loss: float
+    micro_ap: float
+
+
+class TrainingRecord(TypedDict):
+    """How a head was trained: its parameters, what tuning tried and chose, every epoch of the runs that were kept."""
+
+    parameters: int
+    validation_micro_ap: dict[str, float]
+    learning_rate: float
+    seeds: list[SeedRecord]
+    epochs: list[EpochRecord]
+
+
+class ResultRecord(TypedDict):
+    """What results.json holds."""
+
+    sets_digest: Hex
+    resamples: int
+    training: TrainingRecord | None
+    files: Files
+
+
+@dataclass(frozen=True)
+class HeadResults:
+    """A head's results, opened.
+
+    Attributes:
+        folder: where they lie.
+        record: what belongs to them.
+    """
+
+    folder: Path
+    record: ResultRecord
+
+    @property
+    def training(self) -> TrainingRecord | None:
+        """How the head was trained; None for popularity."""
+        return self.record["training"]
+
+    def values(self) -> pl.DataFrame:
+        """The metric values: a frame of SCHEMA.
+
+        Raises:
+            StageError: when the file is missing or damaged.
+        """
+        return self._table(VALUES, SCHEMA, nullable=("k",))
+
+    def sets(self) -> pl.DataFrame:
+        """The results set by set; raises as `values`."""
+        return self._table(SETS, SET_SCHEMA)
+
+    def require(self, sets_digest: str) -> None:
+        """Makes sure that they are of the sets that are there now.
+
+        Raises:
+            StageError: when they are of others.
+        """
+        if self.record["sets_digest"] != sets_digest:
+            raise StageError(f"{self.folder} is of other sets: {AGAIN}, or dvc repro")
+
+    def _table(self, name: str, schema: dict, *, nullable: tuple[str, ...] = ()) -> pl.DataFrame:
+        digest = self.record["files"].get(name, "")
+        return handover.read_frame(self.folder / name, schema, digest=digest, again=AGAIN, nullable=nullable)
 
 
 def write(
-    folder: Path, values: pl.DataFrame, *, sets: pl.DataFrame | None = None, training: dict | None = None
+    folder: Path,
+    values: pl.DataFrame,
+    *,
+    sets_digest: str,
+    sets: pl.DataFrame | None = None,
+    training: dict | None = None,
 ) -> None:
-    """Writes a head's results; the folder appears whole or not at all. None: there is no such file."""
+    """Writes a head's results; the folder appears whole or not at all.
+
+    Args:
+        folder: which one.
+        values: the metric values, a frame of SCHEMA.
+        sets_digest: of the sets that were scored.
+        sets: the results set by set; None for popularity, which scores every set alike.
+        training: how the head was trained; None likewise.
+
+    Raises:
+        StageError: when a number is not finite.
+    """
+    tables = {VALUES: values, **({} if sets is None else {SETS: sets})}
     with files.write_aside(folder) as aside:
         aside.mkdir()
-        values.write_parquet(aside / "values.parquet", compression="zstd")
-        if sets is not None:
-            sets.write_parquet(aside / "sets.parquet", compression="zstd")
-        if training is not None:
-            files.write_json(aside / "training.json", training)
+        for name, frame in tables.items():
+            handover.require_numbers(frame, folder / name, again="train the head again", nullable=("k",))
+            frame.write_parquet(aside / name, compression="zstd")
+        resamples = values["samples"].list.len().max() or 0
+        content = {"sets_digest": sets_digest, "resamples": resamples, "training": training}
+        handover.write_record_of(aside, RECORD, content, files=tables)
 
 
-def values(folder: Path) -> pl.DataFrame | None:
-    """A head's metric values; None where it has not been evaluated.
-
-    Raises:
-        StageError: when the file is damaged.
-    """
-    return _table(folder / "values.parquet")
-
-
-def sets(folder: Path) -> pl.DataFrame | None:
-    """A head's results set by set; None where it has not been evaluated, or scores no set apart from the others.
+def read(folder: Path) -> HeadResults | None:
+    """Opens a head's results; None where it has not been evaluated.
 
     Raises:
-        StageError: when the file is damaged.
+        StageError: when they are damaged.
     """
-    return _table(folder / "sets.parquet")
-
-
-def training(folder: Path) -> dict | None:
-    """How a head was trained; None where it has not been evaluated, or never was trained.
-
-    Raises:
-        StageError: when the file is damaged.
-    """
-    try:
-        return json.loads((folder / "training.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not handover.exists(folder):
         return None
-    except ValueError:
-        raise _damaged(folder) from None
-
-
-def _table(path: Path) -> pl.DataFrame | None:
-    try:
-        return pl.read_parquet(path)
-    except FileNotFoundError:
-        return None
-    except pl.exceptions.PolarsError:
-        raise _damaged(path.parent) from None
-
-
-def _damaged(folder: Path) -> StageError:
-    return StageError(f"{folder} is damaged: delete it and run dvc repro")
+    return HeadResults(folder, handover.read_record(folder / RECORD, ResultRecord, again=AGAIN))

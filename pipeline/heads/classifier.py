@@ -10,8 +10,6 @@ from pipeline.heads.layers.dropout import Dropout
 from pipeline.heads.layers.gating import ContextGate
 from pipeline.heads.spec import HeadSpec, ScorePoolSpec
 
-SMALLEST_STD = 1e-6  # a dimension that does not vary on the training images is left as it is, less its mean
-
 
 class SetClassifier(nn.Module):
     """What every head is: vectors of a set to a score for each label.
@@ -70,7 +68,7 @@ class SetClassifier(nn.Module):
         if not self.spec.standardised:
             raise SettingsError("this head has standardised: false, and must be trained on vectors as they come")
         self.mean.copy_(mean)
-        self.std.copy_(torch.where(std > SMALLEST_STD, std, 1.0))
+        self.std.copy_(std)
 
     def parameter_count(self) -> int:
         """Trained numbers; the two standardisation vectors are measured, not trained, and not counted."""

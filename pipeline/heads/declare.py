@@ -11,7 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.core.files import write_aside, write_json
+from pipeline.core.files import json_text, write_aside
+from pipeline.core.lock import hold
 from pipeline.heads.spec import HeadSpec
 from pipeline.project import Project
 
@@ -24,15 +25,17 @@ BUILDERS = (f"{ROOM}.classifier", f"{ROOM}.registry")  # what builds and reads e
 
 def write_specs(project: Project, settings: "Settings") -> None:
     """Writes HEAD.json for each head that is compared, and for each one of the ablation; removes those of others."""
-    _write(project.specs, settings.compared())
-    _write(project.ablation_specs, {name: settings.head(name) for name in settings.ablation.heads})
+    with hold(project.specs, project.ablation_specs):
+        _write(project.specs, settings.compared())
+        _write(project.ablation_specs, {name: settings.head(name) for name in settings.ablation.heads})
 
 
 def _write(folder: Path, specs: dict[str, HeadSpec]) -> None:
     with write_aside(folder) as aside:
         aside.mkdir()
         for name, spec in specs.items():
-            write_json(aside / f"{name}.json", {"spec": spec.model_dump(), "code": code_of(spec.pool)})
+            content, path = {"spec": spec.model_dump(), "code": code_of(spec.pool)}, aside / f"{name}.json"
+            path.write_text(json_text(content, path), encoding="utf-8")
 
 
 def code_of(pool: str) -> dict[str, str]:

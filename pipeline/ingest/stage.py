@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from pipeline import catalogue, images
-from pipeline.catalogue import ImageWriter
+from pipeline import images
+from pipeline.catalogue import tables
+from pipeline.catalogue.images import ImageWriter, write_images
 from pipeline.core import provenance
 from pipeline.core.errors import SourceError, Unusable
 from pipeline.core.files import write_aside
@@ -56,16 +57,14 @@ def build_catalogue(source: Source, origin: str, folder: Path, *, threads: int) 
     rejects: list[Reject] = []
     with write_aside(folder) as aside:
         aside.mkdir()
-        with catalogue.write_images(aside / "images.h5") as writer, ThreadPoolExecutor(threads) as pool:
+        with write_images(aside / "images.h5") as writer, ThreadPoolExecutor(threads) as pool:
             items = _items(_checked(source.items(), writer, pool), writer, rejects)
         _require(items["image"].drop_nulls(), f"{origin}: no item has a usable image", rejects)
         purchases = _purchases(source, dict(items.select("item_id", "image").iter_rows()), rejects)
         _require(purchases, f"{origin}: no purchase is left", rejects)
-        catalogue.write_table(aside / "items.parquet", items)
-        catalogue.write_table(aside / "purchases.parquet", purchases)
         rows = [(reject.stage, reject.item_id, reject.reason) for reject in rejects]
-        frame = pl.DataFrame(rows, catalogue.REJECTS, orient="row")
-        catalogue.write_table(aside / "rejects.parquet", frame.sort("stage", "item_id", "reason"))
+        rejected = pl.DataFrame(rows, tables.REJECTS, orient="row").sort("stage", "item_id", "reason")
+        tables.write_tables(aside, {"items": items, "purchases": purchases, "rejects": rejected})
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def _check(item: RawItem, writer: ImageWriter) -> _CheckedItem:
     """Reads an item's image, and decodes it unless the catalogue has the same one already."""
     try:
         if item.image is None:
-            raise Unusable(catalogue.NO_IMAGE)
+            raise Unusable(tables.NO_IMAGE)
         image = item.image()
         digest = provenance.digest(image)
         if writer.row(digest) is None:
@@ -130,7 +129,7 @@ def _items(entries: Iterable[_CheckedItem | Reject], writer: ImageWriter, reject
             if not any(item.categories):
                 rejects.append(Reject("item", item.item_id, UNLABELLED))
             rows[item.item_id] = (item.item_id, _row(entry, writer), item.categories, item.title)
-    return pl.DataFrame([rows[item_id] for item_id in sorted(rows)], catalogue.ITEMS, orient="row")
+    return pl.DataFrame([rows[item_id] for item_id in sorted(rows)], tables.ITEMS, orient="row")
 
 
 def _row(entry: _CheckedItem, writer: ImageWriter) -> int | None:
@@ -152,7 +151,7 @@ def _purchases(source: Source, images_of: Mapping[str, int | None], rejects: lis
             rejects.append(Reject("purchase", entry.item_id, fault))
         if fault in (None, UNPICTURED):
             rows.append((entry.user_id, entry.item_id, entry.time, entry.source_split))
-    return pl.DataFrame(rows, catalogue.PURCHASES, orient="row").sort("user_id", "time", maintain_order=True)
+    return pl.DataFrame(rows, tables.PURCHASES, orient="row").sort("user_id", "time", maintain_order=True)
 
 
 def _fault(purchase: RawPurchase, images_of: Mapping[str, int | None]) -> str | None:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline import catalogue
+from pipeline.catalogue.tables import SPLITS as SPLIT_TYPE
 from pipeline.core.errors import SourceError, Unusable
 from pipeline.ingest.raw import RawItem, RawPurchase, Reject
 
-SPLITS = tuple(catalogue.SPLITS.categories)
+SPLITS = tuple(SPLIT_TYPE.categories)
 SECONDS = re.compile(r"[+-]?[0-9]{1,18}")
 
 

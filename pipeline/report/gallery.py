@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from pipeline import catalogue, images
+from pipeline import images
+from pipeline.catalogue.images import Images
+from pipeline.catalogue.labelled_sets import read_sets
+from pipeline.catalogue.tables import Catalogue
+from pipeline.core import handover
 from pipeline.core.errors import StageError, Unusable
-from pipeline.core.files import write_json
+from pipeline.core.lock import hold
 from pipeline.evaluation import results
 from pipeline.project import Project
 
@@ -44,35 +48,34 @@ def make_gallery(project: Project, settings: "Settings") -> None:
         StageError: when no pair has scores, an input is missing, or scores and sets do not belong together.
     """
     pairs = [(backbone, head) for backbone in settings.compare.backbones for head in settings.compare.heads]
-    folders = {pair: project.results(*pair) for pair in pairs}
-    answered = {pair: frame for pair in pairs if (frame := _first_seed(folders[pair])) is not None}
-    if not answered:
-        raise StageError("no compared backbone and head has results: run visagg evaluate, or dvc repro")
-    names, digest = catalogue.read_labels(project.labels)
-    bank = catalogue.Images(project.images)
-    if bank.digest() != digest:
-        raise StageError(f"{project.sets} was made of other images than {project.catalogue} holds: run visagg sets")
-    users = _users(answered, folders, catalogue.read_table(project.sets).filter(pl.col("split") == "test"))
-    items = catalogue.read_table(project.catalogue / "items.parquet")
-    content = {
-        "labels": names,
-        "pairs": [list(pair) for pair in answered],
-        "missing": [list(pair) for pair in pairs if pair not in answered],
-        "images": _images(bank, items, sorted({row for user in users for row in user["images"]})),
-        "users": users,
-    }
-    write_json(project.gallery, content)
+    with hold(project.gallery):
+        sets, catalogue = read_sets(project.sets, project.labels), Catalogue.open(project.catalogue)
+        answered = {
+            pair: frame for pair in pairs if (frame := _first_seed(project.results(*pair), sets.digest)) is not None
+        }
+        if not answered:
+            raise StageError("no compared backbone and head has results: run visagg evaluate, or dvc repro")
+        bank = catalogue.images()
+        if bank.digest() != sets.images_digest:
+            raise StageError(f"{project.sets} was made of other images than {project.catalogue} holds: run visagg sets")
+        users = _users(answered, sets.split("test"))
+        rows = sorted({row for user in users for row in user["images"]})
+        content = {
+            "sets_digest": sets.digest,
+            "labels": sets.labels,
+            "pairs": [list(pair) for pair in answered],
+            "missing": [list(pair) for pair in pairs if pair not in answered],
+            "images": _images(bank, catalogue.table("items"), rows),
+            "users": users,
+        }
+        handover.write_record(project.gallery, content)
 
 
-def _users(
-    answered: dict[tuple[str, str], pl.DataFrame], folders: dict[tuple[str, str], Path], sets: pl.DataFrame
-) -> list[dict]:
+def _users(answered: dict[tuple[str, str], pl.DataFrame], sets: pl.DataFrame) -> list[dict]:
     """The chosen ones of some sets, with every pair's answer."""
     truth = sets.filter(pl.col("labels").list.len() > 0).select("set_id", true="labels", shown="images").sort("set_id")
     answers = []
-    for pair, frame in answered.items():
-        if not set(frame["set_id"]) <= set(sets["set_id"]):
-            raise StageError(f"{folders[pair]} is of other sets: run visagg evaluate {' '.join(pair)}, or dvc repro")
+    for frame in answered.values():
         joined = truth.join(frame, on="set_id", how="left", maintain_order="left")
         answers.append(joined.with_columns(f1=_f1(joined)))
     chosen = choose(truth["set_id"].to_list(), np.stack([frame["f1"].to_numpy() for frame in answers]))
@@ -107,10 +110,12 @@ def _standing(rank: int, count: int) -> str:
     return f"better answered than {rank / count:.0%} of users".replace("%", " %")
 
 
-def _first_seed(folder: Path) -> pl.DataFrame | None:
+def _first_seed(folder: Path, sets_digest: str) -> pl.DataFrame | None:
     """One head's results of every set, by the seed that comes first; None where there are none."""
-    frame = results.sets(folder)
-    return None if frame is None else frame.filter(pl.col("seed") == pl.col("seed").first())
+    if (saved := results.read(folder)) is None:
+        return None
+    saved.require(sets_digest)
+    return saved.sets().filter(pl.col("seed") == pl.col("seed").first())
 
 
 def _f1(frame: pl.DataFrame) -> pl.Series:
@@ -142,7 +147,7 @@ def _rounded(values: list[float]) -> list[float]:
     return [round(value, DIGITS) for value in values]
 
 
-def _images(bank: catalogue.Images, items: pl.DataFrame, rows: list[int]) -> dict[str, dict]:
+def _images(bank: Images, items: pl.DataFrame, rows: list[int]) -> dict[str, dict]:
     """Small images by their row; an image that several items share goes by the first of them."""
     first = items.filter(pl.col("image").is_in(rows)).unique("image", keep="first", maintain_order=True)
     item_of = {item["image"]: item for item in first.iter_rows(named=True)}

@@ -1,19 +1,20 @@
 """What the heads did, read from the disk into one tidy frame, with every interval and every comparison."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
+from pipeline.core import handover
 from pipeline.core.errors import StageError
 from pipeline.evaluation import results as saved
 from pipeline.heads.presets import PRESETS, PUBLISHED
 from pipeline.metrics.bootstrap import LEVEL, estimate, holm
 from pipeline.project import Project
+from pipeline.report.records import Ablation, Cost, Description, Swap
 
 if TYPE_CHECKING:
     from pipeline.settings import Settings
@@ -116,19 +117,19 @@ def gather(project: Project, settings: "Settings") -> Results:
     Raises:
         StageError: when no pair has any, the data were never described, or a file is damaged.
     """
-    data = read_json(project.description)
-    if data is None:
-        raise StageError(f"{project.description} is missing: run visagg sets, or dvc repro")
-    backbones, heads = settings.compare.backbones, settings.compared()
+    data: dict[str, Any] = dict(handover.read_record(project.description, Description, again="run visagg sets"))
+    digest, backbones, heads = data["sets_digest"], settings.compare.backbones, settings.compared()
     pairs = [(backbone, head) for backbone in backbones for head in heads]
-    swaps = read_swaps(project)
+    swaps = read_swaps(project, digest)
     merged = _merged(project, swaps)
     folders = {FLOOR: project.popularity, **{pair: project.results(*pair) for pair in pairs}, **merged}
-    samples = {pair: _samples(values) for pair, path in folders.items() if (values := saved.values(path)) is not None}
+    opened = _open(folders, digest)
+    samples = {pair: _samples(results.values()) for pair, results in opened.items()}
     if not samples.keys() & set(pairs):
         raise StageError("no compared backbone and head has results: run visagg evaluate, or dvc repro")
-    training = {pair: content for pair in samples if (content := saved.training(folders[pair]))}
-    reference = _best(backbones, [head for head, spec in heads.items() if spec in PUBLISHED.values()], training)
+    training = {pair: dict(training) for pair, results in opened.items() if (training := results.training)}
+    published = [head for head, spec in heads.items() if spec in PUBLISHED.values()]
+    reference = _best(backbones, published, training)
     average = next((head for head, spec in heads.items() if spec == PRESETS["average"]), None)
     costs, machine = _costs(project, pairs)
     return Results(
@@ -146,19 +147,33 @@ def gather(project: Project, settings: "Settings") -> Results:
         average=average,
         missing=[pair for pair in pairs if pair not in samples],
         merged=[pair for pair in merged if pair in samples],
-        ablation=read_json(project.ablation),
+        ablation=of_these_sets(project.ablation, Ablation, digest, again="run visagg ablate"),
         swaps=swaps,
         data=data,
     )
 
 
-def read_swaps(project: Project) -> list[dict]:
+def _open(folders: dict[Pair, Path], sets_digest: str) -> dict[Pair, saved.HeadResults]:
+    """Those results that there are; all of the sets that are described, and on as many resamples: they are paired."""
+    opened = {pair: results for pair, path in folders.items() if (results := saved.read(path)) is not None}
+    for results in opened.values():
+        results.require(sets_digest)
+    counts = {results.record["resamples"]: results.folder for results in opened.values()}
+    if len(counts) > 1:
+        found = ", ".join(f"{count} resamples in {folder}" for count, folder in sorted(counts.items()))
+        raise StageError(f"results do not belong together ({found}): run visagg evaluate, or dvc repro")
+    return opened
+
+
+def read_swaps(project: Project, sets_digest: str) -> list[dict]:
     """All swaps that have values, by old and new backbone.
 
     Raises:
-        StageError: when a file is damaged.
+        StageError: when a file is damaged, or of other sets.
     """
-    return [content for path in sorted(project.swaps.glob("*/*.json")) if (content := read_json(path))]
+    paths = sorted(path for path in project.swaps.glob("*/*.json") if not path.name.startswith("."))
+    found = (of_these_sets(path, Swap, sets_digest, again="run visagg swap") for path in paths)
+    return [content for content in found if content is not None]
 
 
 def _merged(project: Project, swaps: list[dict]) -> dict[Pair, Path]:
@@ -249,28 +264,33 @@ def _history(training: dict[Pair, dict]) -> pl.DataFrame:
 def _costs(project: Project, pairs: list[Pair]) -> tuple[pl.DataFrame, dict | None]:
     """What each head costs, and where that was measured."""
     numbers = ["parameters", "folded_parameters", "milliseconds", "folded_milliseconds"]
-    measured = {backbone: read_json(project.cost(backbone)) for backbone, _ in pairs}
+    paths = {backbone: project.cost(backbone) for backbone, _ in pairs}
+    measured: dict[str, dict[str, Any]] = {
+        backbone: dict(handover.read_record(path, Cost, again=f"run visagg cost {backbone}"))
+        for backbone, path in paths.items()
+        if handover.exists(path)
+    }
     rows = [
         [backbone, head, *(cost["heads"][head][name] for name in numbers), cost["backbone_parameters"]]
         for backbone, head in pairs
-        if (cost := measured[backbone]) and head in cost["heads"]
+        if (cost := measured.get(backbone)) and head in cost["heads"]
     ]
     kinds = [pl.String, pl.String, pl.Int64, pl.Int64, pl.Float64, pl.Float64, pl.Int64]
     schema = dict(zip(["backbone", "head", *numbers, "backbone_parameters"], kinds, strict=True))
-    first = next(filter(None, measured.values()), None)
+    first = next(iter(measured.values()), None)
     machine = first and {**first["machine"], "images": first["images"], "classes": first["classes"]}
     return pl.DataFrame(rows, schema, orient="row"), machine
 
 
-def read_json(path: Path) -> dict | None:
-    """Reads what another stage left; None where there is nothing.
+def of_these_sets(path: Path, kind: type, sets_digest: str, *, again: str) -> dict | None:
+    """A record that was made of the sets that are described; None where there is none.
 
     Raises:
-        StageError: when the file is damaged.
+        StageError: when it is damaged, or of other sets.
     """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not handover.exists(path):
         return None
-    except ValueError:
-        raise StageError(f"{path} is damaged: delete it and run dvc repro") from None
+    content: dict = handover.read_record(path, kind, again=again)
+    if content["sets_digest"] != sets_digest:
+        raise StageError(f"{path} is of other sets: {again}, or dvc repro")
+    return content

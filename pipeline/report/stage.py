@@ -3,10 +3,12 @@
 from typing import TYPE_CHECKING
 
 from pipeline.core.files import write_aside
+from pipeline.core.lock import hold
 from pipeline.project import Project
 from pipeline.report import contents, page, writing
 from pipeline.report.plots.plot import draw
-from pipeline.report.results import Results, gather, read_json
+from pipeline.report.records import Gallery
+from pipeline.report.results import Results, gather, of_these_sets
 
 if TYPE_CHECKING:
     from pipeline.settings import Settings
@@ -20,19 +22,21 @@ def report(project: Project, settings: "Settings") -> None:
     Raises:
         StageError: when no compared pair has results, the data were never described, or a file is damaged.
     """
-    results = gather(project, settings)
-    tables = [table for make in contents.TABLES if (table := make(results)) is not None]
-    writing.write_tables(project, results, tables)
-    writing.write_metrics(project, results)
-    with write_aside(project.plots) as aside:
-        aside.mkdir()
-        pictures = draw(contents.PLOTS, results, aside)
-        writing.write_plot_data(aside, results)
-    page.write(project.page, results, tables, pictures=pictures, gallery=_gallery(project, results))
+    with hold(project.tables, project.times, project.metrics, project.plots, project.page):
+        results = gather(project, settings)
+        gallery = _gallery(project, results)
+        tables = [table for make in contents.TABLES if (table := make(results)) is not None]
+        writing.write_tables(project, results, tables)
+        writing.write_metrics(project, results)
+        with write_aside(project.plots) as aside:
+            aside.mkdir()
+            pictures = draw(contents.PLOTS, results, aside)
+            writing.write_plot_data(aside, results)
+        page.write(project.page, results, tables, pictures=pictures, gallery=gallery)
 
 
 def _gallery(project: Project, results: Results) -> dict | None:
     """What `visagg gallery` wrote; None where it did not, or did of heads that are compared no more."""
-    gallery = read_json(project.gallery)
-    pairs = {(backbone, head) for backbone, head in (gallery or {}).get("pairs", [])}
+    gallery = of_these_sets(project.gallery, Gallery, results.data["sets_digest"], again="run visagg gallery")
+    pairs = {(backbone, head) for backbone, head in gallery["pairs"]} if gallery else set()
     return gallery if pairs <= set(results.pairs) else None

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from pipeline.core.errors import StageError
+from pipeline.core.files import write_aside
+from pipeline.core.lock import hold
 from pipeline.embeddings.store import Embeddings
 from pipeline.evaluation.evaluate import TestSplit, overview, score
 from pipeline.export.folding import fold
@@ -47,29 +49,31 @@ def merge(project: Project, backbones: Iterable[tuple[str, str]], settings: "Set
     pipeline.core.errors.StoreError: ...lite0.h5 is missing: run visagg embed lite0, or dvc repro
     """
     project.all_merged.mkdir(parents=True, exist_ok=True)  # what the graph expects, also of an empty list
-    return "\n".join(_merge_all(project, old, new, settings=settings) for old, new in backbones)
+    with hold(project.all_merged):
+        return "\n".join(_merge_all(project, old, new, settings=settings) for old, new in backbones)
 
 
 def _merge_all(project: Project, old: str, new: str, *, settings: "Settings") -> str:
     """Merges one adapter into every head that takes it in, and scores what comes of it."""
     old_store, new_store = Embeddings(project.store(old)), Embeddings(project.store(new))
-    adapter = adapters.load(project.adapter(old, new), new_store.fingerprint, old_store.fingerprint)
+    test = TestSplit.load(project, new_store, settings.evaluate)
+    adapter = adapters.load(
+        project.adapter(old, new), new_store.fingerprint, old_store.fingerprint, sets_digest=test.sets.digest
+    )
     heads = checkpoint.load_trained(project, old, settings.compare.heads)
     if not heads:
         raise StageError(f"no head is trained on {old}: run visagg train {old} HEAD, or dvc repro")
-    test = TestSplit.load(project, new_store, settings.evaluate)
     obstacles = {name: head.heads[0].spec.obstacle() for name, head in heads.items()}
     mergeable = [name for name, obstacle in obstacles.items() if obstacle is None]
-    merged = {}
-    for name in mergeable:
-        heads[name].require(old_store, list(test.protocol.labels))
-        head = _merge(heads[name], adapter, project.merged_checkpoint(old, new, name))
-        merged[project.merged_results(old, new, name)] = head
     lines = [f"{name}: not merged: {obstacle}" for name, obstacle in obstacles.items() if obstacle is not None]
-    if mergeable:
-        values = score(merged, new_store, test)
-        lines.insert(0, overview([f"{new} {name} from {old}" for name in mergeable], values))
-    return "\n".join(lines)
+    for name in mergeable:
+        heads[name].require(old_store, test.sets)
+    with write_aside(project.merged(old, new)) as aside:
+        aside.mkdir()
+        merged = {name: _merge(heads[name], adapter, aside / name / "checkpoint") for name in mergeable}
+        values = score(merged, new_store, test, folders={name: aside / name / "results" for name in mergeable})
+    rows = [(f"{new} {name} from {old}", values[name], project.merged_results(old, new, name)) for name in mergeable]
+    return "\n".join([overview(rows), *lines] if rows else lines)
 
 
 def _merge(head: TrainedHead, adapter: Adapter, folder: Path) -> TrainedHead:

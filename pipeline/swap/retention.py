@@ -77,7 +77,7 @@ def adapted(data: Dataset, adapter: Adapter) -> Dataset:
     >>> import torch
     >>> arrays = {"images": torch.arange(2), "vectors": torch.tensor([[1.0], [2.0], [0.0]]), "y": torch.ones(1, 1)}
     >>> data = Dataset(set_ids=["user"], rows=torch.tensor([[0, 1]]), mask=torch.tensor([[True, True]]), **arrays)
-    >>> adapted(data, Adapter("scaling", np.float32([[3]]), np.float32([1]), {}, 64, {}, {})).vectors
+    >>> adapted(data, Adapter("scaling", np.float32([[3]]), np.float32([1]), {}, 64, {}, {}, "")).vectors
     tensor([[4.],
             [7.],
             [0.]])
@@ -109,7 +109,7 @@ def compare(
     >>> seed = SimpleNamespace(spec=preset("average"))
     >>> head = SimpleNamespace(heads=[seed], thresholds=[0.5], scores=lambda data: [data.vectors[:-1].numpy()])
     >>> sets = PairedSets(data, data, dict.fromkeys(METRICS, np.zeros((1, 3))), samples=np.ones((3, 1)), k=1)
-    >>> exchange = Adapter("ridge", np.float32([[0, 1], [1, 0]]), np.float32([0, 0]), {}, 64, {}, {})
+    >>> exchange = Adapter("ridge", np.float32([[0, 1], [1, 0]]), np.float32([0, 0]), {}, 64, {}, {}, "")
     >>> compare(head, sets, [exchange])["adapted"][0]["negative_flips"]
     {'value': 1.0, 'interval': [1.0, 1.0]}
     """

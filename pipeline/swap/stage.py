@@ -9,9 +9,10 @@ import numpy as np
 import polars as pl
 import torch
 
-from pipeline import catalogue
+from pipeline.catalogue.labelled_sets import read_sets
+from pipeline.core import handover
 from pipeline.core.errors import StageError
-from pipeline.core.files import write_json
+from pipeline.core.lock import hold
 from pipeline.core.progress import Progress
 from pipeline.embeddings.store import Embeddings
 from pipeline.evaluation.baseline import Popularity
@@ -60,10 +61,11 @@ def swap(project: Project, backbones: Iterable[tuple[str, str]], settings: "Sett
     for folder in (project.swaps, project.adapters):  # what the graph expects, also of an empty list
         folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)  # heads are scored side by side, each in one thread
-    for old, new in backbones:
-        adapter, content = Swap.load(project, old, new, settings).run()
-        adapters.save(project.adapter(old, new), adapter)
-        write_json(project.swap(old, new), content)
+    with hold(project.swaps, project.adapters):
+        for old, new in backbones:
+            adapter, content = Swap.load(project, old, new, settings).run()
+            adapters.save(project.adapter(old, new), adapter)
+            handover.write_record(project.swap(old, new), content)
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Swap:
         heads: those trained on the old one, by name.
         retrained: those trained on the new one.
         sets: all sets, less the images that either could not read.
+        sets_digest: of all sets as they are.
         popularity: the floor.
         settings: which k, and how many resamples.
     """
@@ -87,26 +90,36 @@ class Swap:
     heads: dict[str, TrainedHead]
     retrained: dict[str, TrainedHead]
     sets: pl.DataFrame
+    sets_digest: str
     popularity: Popularity
     settings: "EvaluateSettings"
 
     @classmethod
     def load(cls, project: Project, old: str, new: str, settings: "Settings") -> Self:
         """Reads it; Raises as `swap`."""
-        labels, images_digest = catalogue.read_labels(project.labels)
+        labelled = read_sets(project.sets, project.labels)
         stores = Stores(Embeddings(project.store(old)), Embeddings(project.store(new)))
         for store in (stores.old, stores.new):
-            store.require_images(images_digest)
+            store.require_images(labelled.images_digest)
         trained = {}
         for store, backbone in ((stores.old, old), (stores.new, new)):
             trained[backbone] = checkpoint.load_trained(project, backbone, settings.compare.heads)
             for head in trained[backbone].values():
-                head.require(store, labels)
+                head.require(store, labelled)
         if not trained[old]:
             raise StageError(f"no head is trained on {old}: run visagg train {old} HEAD, or dvc repro")
-        sets = stores.readable(catalogue.read_table(project.sets))
-        popularity = Popularity.of(sets, len(labels))
-        return cls(old, new, stores, trained[old], trained[new], sets, popularity, settings.evaluate)
+        sets = stores.readable(labelled.frame)
+        return cls(
+            old=old,
+            new=new,
+            stores=stores,
+            heads=trained[old],
+            retrained=trained[new],
+            sets=sets,
+            sets_digest=labelled.digest,
+            popularity=Popularity.of(sets, len(labelled.labels)),
+            settings=settings.evaluate,
+        )
 
     def run(self) -> tuple[Adapter, dict]:
         """The adapter that validation prefers, and the content of cache/swap/OLD/NEW.json.
@@ -125,6 +138,7 @@ class Swap:
         sets = self._paired_sets("test", sample_weights(len(self._split("test")), self.settings.resamples))
         compared_on, closeness = self._closeness(lots)
         return best, {
+            "sets_digest": self.sets_digest,
             "old": self.old,
             "new": self.new,
             "k": sets.k,
@@ -166,6 +180,7 @@ class Swap:
                 pairs=len(fitted.rows),
                 new=self.stores.new.fingerprint,
                 old=self.stores.old.fingerprint,
+                sets_digest=self.sets_digest,
             )
             for fit in fitted.fits.values()
         ]

@@ -2,30 +2,47 @@
 
 | file | content |
 |---|---|
-| checkpoint.json | the head's spec, its labels, the fingerprint of the vectors it reads, what tuning tried and chose |
+| checkpoint.json | spec, labels, the vectors' fingerprint, what tuning tried and chose; digests of the others |
 | seed-N.safetensors | parameters and standardisation of one seed |
 | history.csv | every epoch of every run that tuning made |
 """
 
-import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import polars as pl
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pipeline.core import provenance
+from pipeline.catalogue.labelled_sets import Sets
+from pipeline.core import handover, provenance
 from pipeline.core.errors import SettingsError, StageError, StoreError
-from pipeline.core.files import write_aside, write_json
+from pipeline.core.files import write_aside
+from pipeline.core.handover import Dim, Files, Hex
 from pipeline.embeddings.store import Embeddings
 from pipeline.heads.classifier import SetClassifier, build_head
 from pipeline.heads.registry import parse
 from pipeline.project import Project
 from pipeline.training.dataset import Dataset, scores
+
+RECORD, HISTORY = "checkpoint.json", "history.csv"
+AGAIN = "train the head again"  # for messages
+EPOCHS = pl.Schema(
+    {
+        "seed": pl.Int64(),
+        "learning_rate": pl.Float64(),
+        "epoch": pl.Int64(),
+        "loss": pl.Float64(),
+        "micro_ap": pl.Float64(),
+    }
+)
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 
 
 @dataclass(frozen=True)
@@ -39,10 +56,10 @@ class SeedResult:
         threshold: of the probability, with the highest micro-F1 on validation.
     """
 
-    seed: int
-    epoch: int
-    micro_ap: float
-    threshold: float
+    seed: Count
+    epoch: Count
+    micro_ap: Share
+    threshold: Share
 
 
 @dataclass(frozen=True)
@@ -53,19 +70,23 @@ class Checkpoint:
         spec: the head's parts, as HeadSpec has them.
         dim: d, numbers a vector.
         labels: names, in index order.
+        sets_digest: of the sets it was trained on: others may test it on users that it has learnt.
         fingerprint: of the embeddings it was trained on.
         learning_rate: the peak rate that validation chose.
         tuning: validation micro average precision of the first seed, by learning rate.
         seeds: one entry a seed, at the chosen learning rate.
+        files: digests of the other files.
     """
 
-    spec: dict
-    dim: int
-    labels: list[str]
-    fingerprint: dict
+    spec: dict[str, Any]
+    dim: Dim
+    labels: Annotated[list[str], Field(max_length=1 << 16)]
+    sets_digest: Hex
+    fingerprint: dict[str, Any]
     learning_rate: float
-    tuning: dict[str, float]
-    seeds: list[SeedResult]
+    tuning: dict[str, Share]
+    seeds: Annotated[list[SeedResult], Field(min_length=1)]
+    files: Files = field(default_factory=dict)
 
 
 def save(folder: Path, checkpoint: Checkpoint, states: list[dict[str, Tensor]], *, history: pl.DataFrame) -> None:
@@ -80,10 +101,15 @@ def save(folder: Path, checkpoint: Checkpoint, states: list[dict[str, Tensor]], 
     with write_aside(folder) as aside:
         aside.mkdir()
         for result, state in zip(checkpoint.seeds, states, strict=True):
-            save_file(state, aside / f"seed-{result.seed}.safetensors")
+            save_file(state, aside / _seed_file(result))
         exact = pl.col("learning_rate").cast(pl.String)  # it is looked up; the other numbers are only shown
-        history.with_columns(exact).write_csv(aside / "history.csv", float_precision=6)
-        write_json(aside / "checkpoint.json", asdict(checkpoint))
+        history.select(*EPOCHS).with_columns(exact).write_csv(aside / HISTORY, float_precision=6)
+        names = [HISTORY, *(_seed_file(result) for result in checkpoint.seeds)]
+        handover.write_record_of(aside, RECORD, asdict(checkpoint), files=names)
+
+
+def _seed_file(result: SeedResult) -> str:
+    return f"seed-{result.seed}.safetensors"
 
 
 @dataclass(frozen=True)
@@ -115,27 +141,31 @@ class TrainedHead:
         return [scores(head, data) for head in self.heads]
 
     def history(self) -> pl.DataFrame:
-        """Every epoch of every run that tuning made.
+        """Every epoch of every run that tuning made: columns as in EPOCHS.
 
         Raises:
             StageError: when the file is missing or damaged.
         """
+        path = self.folder / HISTORY
+        handover.require_file(path, self.checkpoint.files.get(HISTORY, ""), again=AGAIN)
         try:
-            return pl.read_csv(self.folder / "history.csv")
-        except (OSError, pl.exceptions.PolarsError):
-            raise _damaged(self.folder) from None
+            frame = pl.read_csv(path, schema=EPOCHS)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            handover.damaged(path, str(error).partition("\n")[0], again=AGAIN)
+        handover.require_numbers(frame, path, again=AGAIN)
+        return frame
 
-    def require(self, store: Embeddings, labels: list[str]) -> None:
-        """Makes sure that the head gets the vectors it was trained on, and that its labels are those of the sets.
+    def require(self, store: Embeddings, sets: Sets) -> None:
+        """Makes sure that the head gets the vectors it was trained on, and the sets whose training part it knows.
 
         Raises:
             StoreError: when the store's fingerprint is another, with the fields that differ.
-            StageError: when the labels are others.
+            StageError: when the sets or their labels are others.
         """
         if lines := provenance.differences(store.fingerprint, self.checkpoint.fingerprint):
             raise StoreError(f"{self.folder} was trained on other embeddings ({'; '.join(lines)}): train it again")
-        if self.checkpoint.labels != labels:
-            raise StageError(f"{self.folder} was trained on other labels: train it again, or run dvc repro")
+        if self.checkpoint.labels != sets.labels or self.checkpoint.sets_digest != sets.digest:
+            raise StageError(f"{self.folder} was trained on other sets or labels: train it again, or run dvc repro")
 
 
 def load(folder: Path) -> TrainedHead:
@@ -144,25 +174,25 @@ def load(folder: Path) -> TrainedHead:
     Raises:
         StageError: when there is none, or it is damaged.
     """
-    try:
-        content = json.loads((folder / "checkpoint.json").read_text(encoding="utf-8"))
-        checkpoint = Checkpoint(**{**content, "seeds": [SeedResult(**seed) for seed in content["seeds"]]})
-        return TrainedHead(folder, checkpoint, [_load_head(folder, checkpoint, result) for result in checkpoint.seeds])
-    except FileNotFoundError:
-        raise StageError(f"{folder} holds no trained head: run visagg train, or dvc repro") from None
-    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError, SettingsError):
-        raise _damaged(folder) from None
+    if not (folder / RECORD).exists() and not folder.is_dir():
+        raise StageError(f"{folder} holds no trained head: run visagg train, or dvc repro")
+    checkpoint = handover.read_record(folder / RECORD, Checkpoint, again=AGAIN)
+    return TrainedHead(folder, checkpoint, [_load_head(folder, checkpoint, result) for result in checkpoint.seeds])
 
 
 def _load_head(folder: Path, checkpoint: Checkpoint, result: SeedResult) -> SetClassifier:
     """The head of one seed, in evaluation mode."""
-    head = build_head(parse(checkpoint.spec), checkpoint.dim, len(checkpoint.labels))
-    head.load_state_dict(load_file(folder / f"seed-{result.seed}.safetensors"))
+    path = folder / _seed_file(result)
+    handover.require_file(path, checkpoint.files.get(path.name, ""), again=AGAIN)
+    try:
+        head = build_head(parse(checkpoint.spec), checkpoint.dim, len(checkpoint.labels))
+        state = load_file(path)
+        head.load_state_dict(state)
+    except (ValueError, KeyError, TypeError, RuntimeError, OSError, SafetensorError, SettingsError) as error:
+        handover.damaged(path, str(error), again=AGAIN)
+    if not all(tensor.isfinite().all() for tensor in state.values()):
+        handover.damaged(path, "a number in it is not finite", again=AGAIN)
     return head.eval()
-
-
-def _damaged(folder: Path) -> StageError:
-    return StageError(f"{folder} is damaged: delete it and train the head again")
 
 
 def load_trained(project: Project, backbone: str, heads: Iterable[str]) -> dict[str, TrainedHead]:
@@ -172,4 +202,4 @@ def load_trained(project: Project, backbone: str, heads: Iterable[str]) -> dict[
         StageError: when one is damaged.
     """
     folders = {head: project.checkpoint(backbone, head) for head in sorted(heads)}
-    return {head: load(folder) for head, folder in folders.items() if folder.is_dir()}
+    return {head: load(folder) for head, folder in folders.items() if handover.exists(folder)}

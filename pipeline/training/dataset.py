@@ -8,12 +8,12 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from pipeline import catalogue
+from pipeline.catalogue.labelled_sets import Sets, label_matrix
 from pipeline.core.errors import StageError
 from pipeline.embeddings.store import Embeddings
 from pipeline.heads.classifier import SetClassifier
-from pipeline.project import Project
 
+SMALLEST_STD = 1e-6
 SCORING_BATCH = 512  # sets scored at a time; scoring needs no gradient and little memory
 
 
@@ -78,13 +78,17 @@ class Dataset:
         return replace(self, vectors=torch.from_numpy(vectors))
 
     def moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the distinct images' vectors, float32 [d] each, summed in float64."""
+        """Mean and standard deviation of the distinct images' vectors, float32 [d] each, summed in float64.
+
+        A dimension that does not vary has a deviation of 1: less its mean, it is left as it is.
+        """
         vectors = self.vectors[:-1].double()
-        return vectors.mean(0).float(), vectors.std(0, correction=0).float()
+        mean, std = vectors.mean(0).float(), vectors.std(0, correction=0).float()
+        return mean, torch.where(std > SMALLEST_STD, std, 1.0)
 
 
-def load(project: Project, store: Embeddings, split: str) -> Dataset:
-    """Reads one split's sets and the vectors of their images, and nothing of the other splits.
+def load(sets: Sets, store: Embeddings, split: str) -> Dataset:
+    """One split's sets and the vectors of their images, and nothing of the other splits.
 
     An unreadable image leaves its set as if it had never been there; a set that has no other image is left out.
 
@@ -92,10 +96,8 @@ def load(project: Project, store: Embeddings, split: str) -> Dataset:
         StoreError: when the store is of other images than the sets, unfinished, or damaged.
         StageError: when the split is empty.
     """
-    names, images_digest = catalogue.read_labels(project.labels)
-    store.require_images(images_digest)
-    sets = catalogue.read_table(project.sets).filter(pl.col("split") == split)
-    return gather(sets, len(names), store, name=f"the {split} split")
+    store.require_images(sets.images_digest)
+    return gather(sets.split(split), len(sets.labels), store, name=f"the {split} split")
 
 
 def gather(sets: pl.DataFrame, classes: int, store: Embeddings, *, name: str, least_images: int = 0) -> Dataset:
@@ -124,20 +126,27 @@ def gather(sets: pl.DataFrame, classes: int, store: Embeddings, *, name: str, le
     vectors[:-1] = store.read(images)
     lists = [np.searchsorted(images, rows) for rows in sets["images"].to_list()]
     rows, mask = _pad(lists, len(images), least_images)
-    y = catalogue.label_matrix(sets, classes).astype(np.float32)
+    y = label_matrix(sets, classes).astype(np.float32)
     arrays = {"images": images.astype(np.int64), "vectors": vectors, "rows": rows, "mask": mask, "y": y}
     tensors = {attribute: torch.from_numpy(array) for attribute, array in arrays.items()}
     return Dataset(set_ids=sets["set_id"].to_list(), **tensors)
 
 
 def scores(head: SetClassifier, data: Dataset) -> np.ndarray:
-    """A head's probabilities of every set and label: float32 [n, c]. Leaves the head in evaluation mode."""
+    """A head's probabilities of every set and label: float32 [n, c]. Leaves the head in evaluation mode.
+
+    Raises:
+        StageError: when one is not finite, for nothing that is measured of it would mean anything.
+    """
     head.eval()
     with torch.inference_mode():
         vectors = head.standardised(data.vectors, torch.arange(len(data.vectors)) < len(data.images))
         pairs = zip(data.rows.split(SCORING_BATCH), data.mask.split(SCORING_BATCH))
         parts = [torch.sigmoid(head.logits_of_rows(vectors, rows, mask)) for rows, mask in pairs]
-    return torch.cat(parts).numpy()
+    probabilities = torch.cat(parts)
+    if not probabilities.isfinite().all():
+        raise StageError("a score is not finite: the head's parameters have overflowed; lower train.learning_rates")
+    return probabilities.numpy()
 
 
 def _pad(lists: list[np.ndarray], padding: int, least: int) -> tuple[np.ndarray, np.ndarray]:

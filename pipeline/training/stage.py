@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from pipeline import catalogue
+from pipeline.catalogue.labelled_sets import read_sets
+from pipeline.core.lock import hold
 from pipeline.embeddings.store import Embeddings
 from pipeline.project import Project
 from pipeline.training import checkpoint, dataset
@@ -25,20 +26,23 @@ def train(project: Project, backbone: str, head: str, settings: "Settings") -> N
         settings: of the heads, and the budget.
 
     Raises:
-        StoreError, StageError: when an earlier stage's result is missing, unfinished or damaged.
+        StoreError, StageError: when an earlier stage's result is missing, unfinished or damaged; when the loss or a
+            score is not finite; when another process trains the same head.
     """
-    spec = settings.head(head)
-    store = Embeddings(project.store(backbone))
-    data = Data(train=dataset.load(project, store, "train"), validation=dataset.load(project, store, "validation"))
-    tuned = tune(spec, data, settings.train)
-    trained = Checkpoint(
-        spec=spec.model_dump(),
-        dim=store.dim,
-        labels=catalogue.read_labels(project.labels)[0],
-        fingerprint=store.fingerprint,
-        learning_rate=tuned.kept[0].start.learning_rate,
-        tuning={f"{run.start.learning_rate:g}": round(run.micro_ap, 6) for run in tuned.tried},
-        seeds=[SeedResult(run.start.seed, run.epoch, round(run.micro_ap, 6), run.threshold) for run in tuned.kept],
-    )
     folder = project.checkpoint(backbone, head, compared=head in settings.compare.heads)
-    checkpoint.save(folder, trained, [run.head.state_dict() for run in tuned.kept], history=tuned.history())
+    with hold(folder):
+        spec, store = settings.head(head), Embeddings(project.store(backbone))
+        sets = read_sets(project.sets, project.labels)
+        data = Data(train=dataset.load(sets, store, "train"), validation=dataset.load(sets, store, "validation"))
+        tuned = tune(spec, data, settings.train)
+        trained = Checkpoint(
+            spec=spec.model_dump(),
+            dim=store.dim,
+            labels=sets.labels,
+            sets_digest=sets.digest,
+            fingerprint=store.fingerprint,
+            learning_rate=tuned.kept[0].start.learning_rate,
+            tuning={f"{run.start.learning_rate:g}": round(run.micro_ap, 6) for run in tuned.tried},
+            seeds=[SeedResult(run.start.seed, run.epoch, round(run.micro_ap, 6), run.threshold) for run in tuned.kept],
+        )
+        checkpoint.save(folder, trained, [run.head.state_dict() for run in tuned.kept], history=tuned.history())

@@ -5,6 +5,7 @@ the other seeds run at the best one. What is chosen (the epoch, the learning rat
 validation; the test split is not read here.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.core.errors import StageError
 from pipeline.core.progress import Progress
 from pipeline.heads.classifier import SetClassifier, build_head
 from pipeline.heads.spec import HeadSpec
@@ -103,6 +105,9 @@ def tune(spec: HeadSpec, data: Data, settings: "TrainSettings") -> Tuned:
         spec: the head.
         data: the sets, vectors as they come.
         settings: the budget, the same for every head.
+
+    Raises:
+        StageError: when a loss or a score is not finite.
     """
     mean, std = data.train.moments()
     if spec.standardised:
@@ -163,6 +168,11 @@ def fit(head: SetClassifier, data: Data, start: Start, *, settings: "TrainSettin
     for epoch in range(1, settings.max_epochs + 1):
         shuffled = torch.randperm(len(train), generator=order).split(settings.batch_size)
         loss = _epoch(head, train, shuffled, optimiser=optimiser, positive_weight=settings.positive_weight)
+        if not math.isfinite(loss):
+            raise StageError(
+                f"the loss is not finite in epoch {epoch} of seed {start.seed} at learning rate "
+                f"{start.learning_rate:g}: take it out of train.learning_rates, or lower it"
+            )
         probabilities = scores(head, validation)
         micro_ap = float(selection.micro_ap(probabilities, truth, once)[0])
         history.append({**asdict(start), "epoch": epoch, "loss": loss, "micro_ap": micro_ap})

@@ -18,7 +18,7 @@ from unittest.mock import patch
 import numpy as np
 import torch  # noqa: F401  # for the server to have it
 
-from pipeline.catalogue import Images
+from pipeline.catalogue.images import Images
 from pipeline.core.progress import Notes
 from pipeline.embed.backbones.backbone import Backbone, open_backbone
 from pipeline.embed.engines import choose

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.catalogue import Images, write_images
+from pipeline.catalogue.images import Images, write_images
 from pipeline.core import provenance
 
 

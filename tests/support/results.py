@@ -2,7 +2,6 @@
 
 import copy
 import csv
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from pipeline.core.handover import write_record
 from pipeline.evaluation import results as saved
 from pipeline.heads.presets import PRESETS
 from pipeline.metrics.measure import Predictions, Protocol, measure, segments
@@ -110,14 +110,27 @@ def make_results(
 # On the disk: three heads on one backbone, and what every other stage leaves.
 LABELS = ["bags", "hats", "shoes", "ties"]
 USERS, KS, RESAMPLES = 120, [2, 10], 200
+DIGEST = "5e75"  # of the sets
 DESCRIPTION = {
     "source": "demo",
     "simulated": True,
+    "sets_digest": DIGEST,
     "items": 1200,
+    "items_with_image": 1198,
+    "distinct_images": 1190,
+    "purchases": 9000,
+    "users": 640,
+    "users_above_limit": 0,
     "users_without_label": 3,
     "users_without_image": 1,
-    "sets": {"test": {"sets": USERS, "share_of_images_in_training": 1.0}},
+    "sets": {
+        split: {"sets": sets, "images_a_set": 4.5, "labels_a_set": 1.6, "share_of_images_in_training": 1.0}
+        for split, sets in (("train", 400), ("validation", 120), ("test", USERS))
+    },
+    "labels": 4,
+    "sets_a_label": {"bags": 200, "hats": 190, "shoes": 180, "ties": 170},
     "rejects": {"image: empty image": 2},
+    "unreadable_images": {"items": 2, "sets": 5, "labels": 1},
 }
 COST = {"parameters": 27, "milliseconds": 0.1234, "folded_parameters": 20, "folded_milliseconds": 0.1}
 
@@ -170,12 +183,7 @@ def write_head(folder: Path, skill: float, seeds: Sequence[int] = (0, 1), *, mic
             for epoch in (1, 2)
         ],
     }
-    saved.write(folder, values, training=training)
-
-
-def write_json(path: Path, content: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content), encoding="utf-8")
+    saved.write(folder, values, sets_digest=DIGEST, training=None if skill == 0 else training)
 
 
 def write_results(project: Project) -> None:
@@ -183,9 +191,8 @@ def write_results(project: Project) -> None:
     for name, skill, quality in (("average", 0.3, 0.7), ("squeeze_fc", 0.32, 0.72), ("noisy_or", 0.6, 0.9)):
         write_head(project.results("b0", name), skill, micro_ap=quality)
     write_head(project.popularity, 0.0, seeds=(0,))
-    (project.popularity / "training.json").unlink()
-    write_json(project.description, DESCRIPTION)
-    write_json(
+    write_record(project.description, DESCRIPTION)
+    write_record(
         project.cost("b0"),
         {
             "dim": 8,
@@ -202,7 +209,7 @@ def write_results(project: Project) -> None:
         {"head": "average", "switch": "none", "micro_f1": alone, "micro_ap": alone},
         {"head": "average", "switch": "padding takes part", "micro_f1": paired, "micro_ap": paired},
     ]
-    write_json(project.ablation, {"backbone": "b0", "rows": rows})
+    write_record(project.ablation, {"sets_digest": DIGEST, "backbone": "b0", "rows": rows})
 
 
 def entry(value: float) -> dict:
@@ -233,6 +240,7 @@ def make_swap() -> dict:
     for row in maximum["adapted"]:
         row["micro_ap"]["retention"] = row["micro_f1"]["retention"] = None
     return {
+        "sets_digest": DIGEST,
         "old": "b0",
         "new": "b1",
         "k": 5,

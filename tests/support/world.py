@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipeline import catalogue
+from pipeline.catalogue import images, labelled_sets, tables
+from pipeline.catalogue.labelled_sets import Sets
 from pipeline.core import provenance
 from pipeline.embeddings.store import Embeddings
 from pipeline.embeddings.writer import open_for_writing
 from pipeline.evaluation import results
 from pipeline.evaluation.evaluate import evaluate
+from pipeline.evaluation.results import HeadResults
 from pipeline.project import Project
 from pipeline.settings import Settings
 from pipeline.training import checkpoint, dataset
@@ -86,9 +88,22 @@ class World:
             with open_for_writing(path, fingerprint, self.digests, parameters=1000) as store:
                 store.write(np.arange(IMAGES), vectors)
         self.sets = self._sets(generator, swap_test_labels=swap_test_labels)
-        catalogue.write_table(self.project.sets, self.sets)
         self.labels = [f"kind {i}" for i in range(KINDS)]
-        catalogue.write_labels(self.project.labels, self.labels, provenance.digest_images(self.digests))
+        self.write_sets()
+
+    def write_sets(self, frame: pl.DataFrame | None = None, labels: list[str] | None = None) -> None:
+        """The world's sets and labels, or others, as `visagg sets` leaves them."""
+        labelled_sets.write_sets(
+            self.project.sets,
+            self.project.labels,
+            frame=self.sets if frame is None else frame,
+            labels=labels or self.labels,
+            images_digest=provenance.digest_images(self.digests),
+        )
+
+    def labelled(self) -> Sets:
+        """The sets as they are on the disk."""
+        return labelled_sets.read_sets(self.project.sets, self.project.labels)
 
     def _vectors(self, generator: np.random.Generator, *, poison: bool) -> dict[str, np.ndarray]:
         """What each backbone makes of the images."""
@@ -109,16 +124,14 @@ class World:
                 if swap_test_labels and split == "test":
                     labels = {(label + 1) % KINDS for label in labels}
                 rows.append((f"u{len(rows):03d}", sorted(shown.tolist()), sorted(labels), split))
-        return pl.DataFrame(rows, schema=catalogue.SETS, orient="row")
+        return pl.DataFrame(rows, schema=labelled_sets.SETS, orient="row")
 
     def write_catalogue(self) -> None:
         """The purchases that such sets come from: an item an image. Splits are the settings', not those of `sets`."""
         items = [(f"i{i:03d}", i, [[self.labels[kind]]], "") for i, kind in enumerate(self._kind.tolist())]
         bought = self.sets.select("set_id", "images").explode("images").iter_rows()
         purchases = [(user, f"i{image:03d}", time, None) for time, (user, image) in enumerate(bought)]
-        for name, rows in (("items", items), ("purchases", purchases), ("rejects", [])):
-            frame = pl.DataFrame(rows, schema=catalogue.TABLES[name], orient="row")
-            catalogue.write_table(self.project.catalogue / f"{name}.parquet", frame)
+        write_catalogue(self.project, {"items": items, "purchases": purchases, "rejects": []}, IMAGES)
 
     def changed(self, changes: dict[str, Any]) -> Settings:
         """The world's settings with some values replaced."""
@@ -144,16 +157,29 @@ class World:
     def evaluate(self, backbone: str, *heads: str, settings: Settings | None = None) -> pl.DataFrame:
         """Scores some heads; returns the metric values of the last."""
         evaluate(self.project, backbone, heads, settings or self.settings)
-        values = results.values(self.results(backbone, heads[-1]))
-        assert values is not None
-        return values
+        return self.saved(backbone, heads[-1]).values()
+
+    def saved(self, backbone: str, head: str) -> HeadResults:
+        """A head's results, compared or not."""
+        saved = results.read(self.results(backbone, head))
+        assert saved is not None
+        return saved
 
     def data(self, backbone: str, split: str) -> Dataset:
         """One split's sets with a backbone's vectors."""
-        return dataset.load(self.project, Embeddings(self.project.store(backbone)), split)
+        return dataset.load(self.labelled(), Embeddings(self.project.store(backbone)), split)
 
     def _is_compared(self, head: str) -> bool:
         return head in self.settings.compare.heads
+
+
+def write_catalogue(project: Project, rows: dict[str, list[tuple]], count: int) -> None:
+    """A catalogue's folder: rows of its tables, by name, and images that are no pictures, but have digests."""
+    frames = {name: pl.DataFrame(rows[name], schema=tables.TABLES[name], orient="row") for name in tables.TABLES}
+    with images.write_images(project.images) as writer:
+        for number in range(count):
+            writer.append(b"%d" % number, provenance.digest(b"%d" % number))
+    tables.write_tables(project.catalogue, frames)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

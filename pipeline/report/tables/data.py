@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pipeline.report.results import Results
 from pipeline.report.table import Cell, Table
 
-IN_EVERY_TABLE = ("source", "simulated")
+NOT_SHOWN = ("source", "simulated", "sets_digest")  # the first two stand in every table
 
 
 def data(results: Results) -> Table:
@@ -13,7 +13,7 @@ def data(results: Results) -> Table:
     rows: list[list[Cell]] = [
         [" ".join(names), count]
         for key, value in results.data.items()
-        if key not in IN_EVERY_TABLE
+        if key not in NOT_SHOWN
         for names, count in _counts([key.replace("_", " ")], value)
     ]
     return Table("data", "The data", ["what", "count"], rows, "Every reject stands in data/catalogue/rejects.parquet.")

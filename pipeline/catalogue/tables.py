@@ -1,0 +1,84 @@
+"""The catalogue's tables: items, purchases, rejects, and the record that ties them to the images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+from typing_extensions import TypedDict
+
+from pipeline.catalogue.images import INGEST, Images
+from pipeline.core import handover
+from pipeline.core.errors import StageError
+from pipeline.core.handover import Files, Hex
+
+SPLITS = pl.Enum(["train", "validation", "test"])
+ITEMS = pl.Schema(
+    {
+        "item_id": pl.String(),
+        "image": pl.UInt32(),
+        "categories": pl.List(pl.List(pl.String())),
+        "title": pl.String(),
+    }
+)
+PURCHASES = pl.Schema({"user_id": pl.String(), "item_id": pl.String(), "time": pl.Int64(), "source_split": SPLITS})
+REJECTS = pl.Schema({"stage": pl.String(), "item_id": pl.String(), "reason": pl.String()})
+TABLES = {"items": ITEMS, "purchases": PURCHASES, "rejects": REJECTS}
+NULLABLE = {"items": ("image",), "purchases": ("source_split",), "rejects": ()}
+RECORD = "catalogue.json"
+
+NO_IMAGE = "no image"  # the reject's reason where an item never had one; any other is of an image that is unusable
+
+
+class CatalogueRecord(TypedDict):
+    """What catalogue.json holds: digests of the tables' files, and of the images in their order."""
+
+    files: Files
+    images_digest: Hex
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The tables of a catalogue's folder, which were written together.
+
+    Attributes:
+        folder: which one.
+        record: what belongs to it.
+    """
+
+    folder: Path
+    record: CatalogueRecord
+
+    @classmethod
+    def open(cls, folder: Path) -> "Catalogue":
+        """Opens the folder.
+
+        Raises:
+            StageError: when it is missing or damaged.
+        """
+        return cls(folder, handover.read_record(folder / RECORD, CatalogueRecord, again=INGEST))
+
+    def table(self, name: str) -> pl.DataFrame:
+        """One of TABLES.
+
+        Raises:
+            StageError: when it is missing, damaged, or of another catalogue.
+        """
+        path = self.folder / f"{name}.parquet"
+        digest = self.record["files"].get(path.name, "")
+        return handover.read_frame(path, TABLES[name], digest=digest, again=INGEST, nullable=NULLABLE[name])
+
+    def images(self) -> "Images":
+        """The images; raises as `table`."""
+        images = Images(self.folder / "images.h5")
+        if images.digest() != self.record["images_digest"]:
+            raise StageError(f"{self.folder} holds images of another catalogue than its tables: {INGEST}, or dvc repro")
+        return images
+
+
+def write_tables(folder: Path, tables: dict[str, pl.DataFrame]) -> None:
+    """Writes a catalogue's tables, by name, into the folder that has its images, and the record of all."""
+    images_digest = Images(folder / "images.h5").digest()
+    for name, frame in tables.items():
+        frame.select(*TABLES[name]).cast(TABLES[name]).write_parquet(folder / f"{name}.parquet", compression="zstd")
+    names = [f"{name}.parquet" for name in tables]
+    handover.write_record_of(folder, RECORD, {"images_digest": images_digest}, files=names)
