@@ -7,7 +7,11 @@ than half grey; the size in the header is checked before anything is decoded.
 
 import io
 import math
-from collections.abc import Sequence
+import re
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +27,11 @@ FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM
 LONG_RATIO = 4  # of the longer side to the shorter: beyond it the square is cut out before it is resized
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 THUMBNAIL_QUALITY = 82  # of 100: 2 to 3 kB at 96 pixels
+MOST_SCANS = 100  # of a progressive JPEG; cameras and the web write 10
+MOST_SCANNED = 20 * MAX_PIXELS  # pixels times scans
+MOST_EXIF = 1 << 20  # bytes; parsing takes half a second of each megabyte
+MOST_READ = 4 << 20  # bytes of a single part of a file: a profile, a directory, a comment
+MOST_READS = 200_000  # parts that a file may be cut into; the largest photos have a tenth
 KERNEL_REACH = 2  # bicubic's, in pixels of the smaller scale
 
 Image.MAX_IMAGE_PIXELS = None  # `decode` checks the size first, and refuses rather than warns
@@ -60,18 +69,70 @@ def decode(data: bytes) -> np.ndarray:
     if not data:
         raise Unusable("empty image")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        scans = _scans(data) if data.startswith(b"\xff\xd8\xff") else 0
+        with Image.open(io.BytesIO(data) if scans else _Stream(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Unusable(f"image too large: {image.width} x {image.height} pixels")
-            if image.format in ("JPEG", "MPO"):  # MPO: a JPEG with more pictures behind the first, as phones make
-                return _decode_jpeg(data, image.getexif().get(EXIF_ORIENTATION, 1))
-            return np.array(_to_rgb(ImageOps.exif_transpose(image)))
+            if scans > 1 and scans * image.width * image.height > MOST_SCANNED:
+                raise Unusable(f"image of {scans} scans")
+            with UNDER_WAY.take(image.width * image.height):
+                return _pixels(image, data)
     except Unusable:
         raise
     except UnidentifiedImageError:
         raise Unusable("not an image") from None
     except Exception as error:  # codecs raise of every kind on damaged data; none of it may end a run
         raise Unusable(f"damaged image: {_first_line(error)}") from None
+
+
+class _Stream(io.BytesIO):
+    """An encoded image that refuses very large or very many parts; pixels come in 64 kB, or in one without a size."""
+
+    def __init__(self, data: bytes):
+        super().__init__(data)
+        self._reads = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        self._reads += 1
+        data = super().read(size)
+        if self._reads > MOST_READS or (size is not None and min(size, len(data)) > MOST_READ):
+            raise Unusable("image of too many or too large parts")
+        return data
+
+
+class PixelBudget:
+    """Pixels being decoded, over all threads of the process; whoever came first is let in first.
+
+    Args:
+        most: pixels at a time. An image that has more is let in alone.
+    """
+
+    def __init__(self, most: int):
+        self._most, self._taken = most, 0
+        self._queue: deque[object] = deque()
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def take(self, pixels: int) -> Iterator[None]:
+        """Waits until the pixels fit beside those of others, and holds their place until the block ends."""
+        pixels, ticket = min(pixels, self._most), object()
+        with self._changed:
+            self._queue.append(ticket)
+            try:
+                self._changed.wait_for(lambda: self._queue[0] is ticket and self._taken + pixels <= self._most)
+                self._taken += pixels
+            finally:
+                self._queue.remove(ticket)
+                self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= pixels
+                self._changed.notify_all()
+
+
+UNDER_WAY = PixelBudget(MAX_PIXELS)
 
 
 def prepare(data: bytes, crops: Sequence[Crop]) -> list[np.ndarray]:
@@ -169,6 +230,52 @@ def _box(length: int, scaled: int, size: int) -> tuple[float, float]:
     return start * length / scaled, (start + size) * length / scaled
 
 
+def _scans(data: bytes) -> int:
+    """Counts a JPEG's scans by walking its segments; raises Unusable where they, or its Exif, are too many."""
+    marker = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
+    place, scans, exif, components = 2, 0, 0, b""
+    for _ in range(MOST_READS):
+        if (found := marker.search(data, place)) is None or found[1] == b"\xd9":  # the first picture's end, or more
+            return scans
+        place = found.end()
+        if found[1] in b"\x01\xd8":
+            continue
+        length = int.from_bytes(data[place : place + 2])
+        exif += length if data[place + 2 : place + 6] == b"Exif" else 0
+        if exif > MOST_EXIF:
+            raise Unusable(f"image of more than {MOST_EXIF >> 20} MiB of Exif")
+        scans += found[1] == b"\xda"
+        if found[1] in b"\xc0\xc1":  # not progressive: a scan of all components is the only one
+            components = data[place + 7 : place + 8]
+        if scans == 1 and found[1] == b"\xda" and components == data[place + 2 : place + 3]:
+            return 1
+        if scans > MOST_SCANS:
+            raise Unusable(f"image of more than {MOST_SCANS} scans")
+        place += length
+    raise Unusable("image of too many parts")
+
+
+def _pixels(image: Image.Image, data: bytes) -> np.ndarray:
+    if image.format in ("JPEG", "MPO"):  # MPO: a JPEG with more pictures behind the first, as phones make
+        return _decode_jpeg(data, image.getexif().get(EXIF_ORIENTATION, 1))
+    image.load()  # some formats have their Exif behind the pixels
+    if any(len(image.info.get(name, b"")) > MOST_EXIF for name in ("exif", "Raw profile type exif")):
+        raise Unusable(f"image of more than {MOST_EXIF >> 20} MiB of Exif")
+    ImageOps.exif_transpose(image, in_place=True)
+    return _deep_to_rgb(image) if image.mode.startswith("I") else np.array(_to_rgb(image))
+
+
+def _deep_to_rgb(image: Image.Image) -> np.ndarray:
+    """Brings grey of 16 bits to 8, which Pillow's conversion would clip to white; in strips, since it is wide."""
+    shift = 8 if ";16" in image.mode or np.max(image.getextrema()) > 255 else 0  # "I" has 32 bits, and may hold 8
+    rgb = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, (1 << 20) // image.width)
+    for top in range(0, image.height, rows):
+        strip = np.asarray(image.crop((0, top, image.width, min(top + rows, image.height)))).astype(np.int64)
+        rgb[top : top + rows] = np.clip(strip >> shift, 0, 255).astype(np.uint8)[..., None]
+    return rgb
+
+
 def _decode_jpeg(data: bytes, orientation: int) -> np.ndarray:
     pixels = simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
     if orientation == 1:
@@ -180,10 +287,6 @@ def _decode_jpeg(data: bytes, orientation: int) -> np.ndarray:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey: Pillow's conversion clips it to white
-        deep = np.asarray(image).astype(np.int64)
-        shift = 8 if ";16" in image.mode or deep.max(initial=0) > 255 else 0  # "I" has 32 bits, and may hold 8
-        return Image.fromarray(np.clip(deep >> shift, 0, 255).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise Unusable("image of floating-point pixels")
     if image.has_transparency_data:

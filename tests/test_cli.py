@@ -258,7 +258,7 @@ def test_the_hub_out_of_reach(project, monkeypatch):
 
 
 def test_a_stage_without_what_comes_before_it(project):
-    failed(call(project, "sets"), "data/catalogue/items.parquet is missing")
+    failed(call(project, "sets"), "data/catalogue/catalogue.json is missing")
     failed(call(project, "embed", "lite0"), "run visagg ingest")
     failed(call(project, "train", "lite0", "average"), "run visagg embed lite0")
     failed(call(project, "evaluate", "lite0", "average"), "run visagg train lite0 average")

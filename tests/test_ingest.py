@@ -196,7 +196,7 @@ def test_a_new_catalogue_replaces_the_older_one_whole(tmp_path):
     build(tmp_path / "c", *GOOD)
     (tmp_path / "c" / "leftover").touch()
     rows, *_ = build(tmp_path / "c", [item("z", picture(9))], [bought("z")])
-    assert list(rows) == ["z"] and len(contents(tmp_path / "c")) == 4
+    assert list(rows) == ["z"] and len(contents(tmp_path / "c")) == 5
 
 
 def test_many_items_keep_their_pictures_whoever_is_done_first(tmp_path):

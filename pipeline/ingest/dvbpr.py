@@ -11,13 +11,14 @@ from itertools import islice
 from pathlib import Path
 
 from pipeline.core.errors import SourceError, Unusable
+from pipeline.ingest.allowance import ENTRY, IMAGE_FACTOR, IMAGE_FLOOR, NAME, Allowance
+from pipeline.ingest.files import LARGEST_IMAGE, open_regular
 from pipeline.ingest.raw import RawItem, RawPurchase, Reject
 from pipeline.ingest.standins import Span
 from pipeline.ingest.unpickle import read_objects
 
 SPLITS = ("train", "validation", "test")
 ENTRIES = "[user_train, user_validation, user_test, Item, usernum, itemnum]"
-LARGEST_IMAGE = 64 << 20  # bytes; the file says how long an image is, and may lie
 LONGEST_TITLE = 1 << 16  # bytes; longer than that is no title
 MOST_CATEGORIES = 1000  # of one item, names counted over all its paths
 
@@ -29,12 +30,13 @@ class DVBPR:
         path: the file, or a folder with a single .npy file.
 
     Raises:
-        SourceError: it is missing, unreadable, or of another layout.
+        SourceError: it is missing, unreadable, or of another layout; of an iterator, that the file names the same
+            things too often.
     """
 
     def __init__(self, path: Path):
         self.path = _only_file(path) if path.is_dir() else path
-        entries = read_objects(self.path)
+        entries, self._size = read_objects(self.path)
         if len(entries) != 6 or not all(isinstance(table, dict | list | tuple) for table in entries[:4]):
             kinds = ", ".join(type(entry).__name__ for entry in islice(entries, 8))
             raise SourceError(f"{self.path}: an array of {len(entries)} entries ({kinds}); expected {ENTRIES}")
@@ -44,24 +46,34 @@ class DVBPR:
 
     def items(self) -> Iterator[RawItem | Reject]:
         """Yields the items by ascending index."""
+        allowance = Allowance(self.path, self._size)
+        images = Allowance(self.path, self._size, floor=IMAGE_FLOOR, factor=IMAGE_FACTOR)
         for key, record in self._items.items():
+            allowance.spend(ENTRY + len(self._ids.get(key) or ""))
             try:
-                yield self._item(key, record)
+                item = self._item(key, record, allowance)
+                images.spend(self._image_size(record))
+                yield item
             except Unusable as fault:
                 yield Reject("item", self._ids.get(key) or str(key), fault.reason)
 
     def purchases(self) -> Iterator[RawPurchase | Reject]:
         """Yields each user's purchases, users by ascending key, splits in the order train, validation, test."""
+        allowance = Allowance(self.path, self._size)
         for user in _in_order(set().union(*self._purchases)):
             for source_split, table in zip(SPLITS, self._purchases, strict=True):
                 reviews = table.get(user, ())
                 if isinstance(reviews, dict):
                     reviews = (reviews,)
                 if not isinstance(reviews, list | tuple):
+                    allowance.spend(ENTRY)
                     yield Reject("purchase", "", "the user's purchases are not a list")
                     continue
                 for review in reviews:
-                    yield self._purchase(user, source_split, review)
+                    purchase = self._purchase(user, source_split, review)
+                    user_id = purchase.user_id if isinstance(purchase, RawPurchase) else ""
+                    allowance.spend(ENTRY + len(user_id) + len(purchase.item_id))
+                    yield purchase
 
     def _by_key(self, table: dict | list | tuple) -> dict[int | str, object]:
         if not isinstance(table, dict):
@@ -74,7 +86,7 @@ class DVBPR:
             raise SourceError(f"{self.path}: a table has the same index twice, as a number and as text")
         return keyed
 
-    def _item(self, key: int | str, record: object) -> RawItem:
+    def _item(self, key: int | str, record: object, allowance: Allowance) -> RawItem:
         if not isinstance(record, dict):
             raise Unusable("not a record")
         item_id = self._ids[key]
@@ -82,15 +94,20 @@ class DVBPR:
             raise Unusable("asin is not a short text")
         return RawItem(
             item_id=item_id,
-            categories=_paths(_field(record, "categories")),
-            title=self._title(_field(record, "title")),
+            categories=_paths(_field(record, "categories"), allowance),
+            title=self._title(_field(record, "title"), allowance),
             image=self._image(_field(record, "imgs")),
         )
 
-    def _title(self, value: object) -> str:
+    def _title(self, value: object, allowance: Allowance) -> str:
         if isinstance(value, Span):
+            allowance.spend(min(value.length, LONGEST_TITLE))
             value = _read(self.path, value) if value.length <= LONGEST_TITLE else None
         return (_text(value) or "").strip()
+
+    def _image_size(self, record: object) -> int:
+        value = _field(record, "imgs") if isinstance(record, dict) else None
+        return value.length if isinstance(value, Span) and value.length <= LARGEST_IMAGE else 0
 
     def _image(self, value: object) -> partial | None:
         return None if value is None else partial(_read_image, self.path, value)
@@ -173,7 +190,7 @@ def _item_id(key: int | str, record: dict) -> str | None:
         return None
 
 
-def _paths(value: object) -> list[list[str]]:
+def _paths(value: object, allowance: Allowance) -> list[list[str]]:
     """Reads the categories: a list of paths, or a single path; empty names and paths are left out."""
     if value is None:
         return []
@@ -183,12 +200,14 @@ def _paths(value: object) -> list[list[str]]:
     too_many = Unusable(f"more than {MOST_CATEGORIES} categories")
     if len(value) > MOST_CATEGORIES:
         raise too_many
+    allowance.spend(NAME * len(value))
     if value and all(_text(name) is not None for name in value):
         value = [value]
     if not all(isinstance(path, list | tuple) for path in value):
         raise Unusable("categories are not lists of text")
     if sum(len(path) for path in value) > MOST_CATEGORIES:
         raise too_many
+    allowance.spend(sum(NAME + (len(name) if isinstance(name, str | bytes) else 0) for path in value for name in path))
     paths = ([name for category in path if (name := _category(category))] for path in value)
     return [path for path in paths if path]
 
@@ -224,7 +243,7 @@ def _read_image(path: Path, value: object) -> bytes:
 
 def _read(path: Path, span: Span) -> bytes:
     try:
-        with path.open("rb", buffering=0) as file:
+        with open_regular(path) as file:
             return span.read(file)
     except OSError as fault:
         raise Unusable(f"the file cannot be read: {fault.strerror}") from None

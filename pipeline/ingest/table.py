@@ -5,7 +5,7 @@ title if there is one. purchases.csv or purchases.parquet: user_id, item_id, tim
 unless it says otherwise), and split if there is one.
 """
 
-import os.path
+import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,9 +16,13 @@ import polars as pl
 
 from pipeline.catalogue.tables import SPLITS as SPLIT_TYPE
 from pipeline.core.errors import SourceError, Unusable
+from pipeline.ingest.allowance import Allowance
+from pipeline.ingest.files import LARGEST_IMAGE, Irregular, open_regular, read_whole
 from pipeline.ingest.raw import RawItem, RawPurchase, Reject
 
 SPLITS = tuple(SPLIT_TYPE.categories)
+ROWS_FLOOR, ROWS_A_BYTE = 1_000_000, 8  # of a Parquet file; a row of honest tables takes more than a bit
+TEXT_A_BYTE = 100  # a long path of categories, the same for many items in a row, becomes some bits
 SECONDS = re.compile(r"[+-]?[0-9]{1,18}")
 
 
@@ -60,13 +64,15 @@ class TableSource:
 def _read(folder: Path, name: str, required: tuple[str, ...], *, optional: str) -> pl.DataFrame:
     """Reads a table as text: the required columns, then the optional one, with empty text for what is missing."""
     paths = [folder / f"{name}{suffix}" for suffix in (".csv", ".parquet")]
-    paths = [path for path in paths if path.is_file()]
+    paths = [path for path in paths if path.exists()]
     if len(paths) != 1:
         count = "both are" if paths else "neither is"
         raise SourceError(f"{folder}: expected {name}.csv or {name}.parquet; {count} there")
     path = paths[0]
     try:
-        frame = pl.read_csv(path, infer_schema=False) if path.suffix == ".csv" else pl.read_parquet(path)
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            frame = pl.read_csv(path, infer_schema=False) if path.suffix == ".csv" else _parquet(path, size)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as fault:
         reason = (str(fault).strip() or type(fault).__name__).splitlines()[0]
         raise SourceError(f"{path}: not a readable {path.suffix[1:]} file: {reason}") from None
@@ -76,7 +82,18 @@ def _read(folder: Path, name: str, required: tuple[str, ...], *, optional: str) 
         raise SourceError(f"{path}: no column {', '.join(missing)}; expected {', '.join(required)}, found {columns}")
     if optional not in frame.columns:
         frame = frame.with_columns(pl.lit("").alias(optional))
-    return frame.select(_as_text(frame.schema[column], column, path) for column in (*required, optional))
+    wanted = (*required, optional)
+    texts = [pl.col(column).str.len_bytes().sum() for column in wanted if frame.schema[column] == pl.String]
+    Allowance(path, size, factor=TEXT_A_BYTE).spend(sum(frame.select(texts).sum_horizontal()) if texts else 0)
+    return frame.select(_as_text(frame.schema[column], column, path) for column in wanted)
+
+
+def _parquet(path: Path, size: int) -> pl.DataFrame:
+    """Reads a table unless it has more rows than a file of its size can honestly hold: the count is in its footer."""
+    rows = pl.scan_parquet(path).select(pl.len()).collect().item()
+    if rows > ROWS_FLOOR + ROWS_A_BYTE * size:
+        raise SourceError(f"{path}: {rows} rows in {size} bytes: refused, since no real table is so small")
+    return pl.read_parquet(path)
 
 
 def _as_text(dtype: pl.DataType, column: str, path: Path) -> pl.Expr:
@@ -124,9 +141,14 @@ def _read_image(folder: Path, image: str) -> bytes:
     if os.path.isabs(image) or inside.split(os.sep)[0] == os.pardir:
         raise Unusable("image path leaves the folder")
     try:
-        path = folder / inside
-        if not path.is_file():
-            raise Unusable("image file missing")
-        return path.read_bytes()
+        with open_regular(folder / inside) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > LARGEST_IMAGE:
+                raise Unusable(f"image of more than {LARGEST_IMAGE >> 20} MiB")
+            return read_whole(file, size)
+    except Irregular:
+        raise Unusable("image file missing: not a regular file") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise Unusable("image file missing") from None
     except (OSError, ValueError):  # ValueError: a zero byte in the path
         raise Unusable("image file cannot be read") from None

@@ -19,11 +19,13 @@ from typing import Any, BinaryIO, ClassVar
 from numpy.lib import format as npy
 
 from pipeline.core.errors import SourceError
+from pipeline.ingest.files import Irregular, open_regular
 from pipeline.ingest.standins import OBJECT, ObjectArray, Refused, Span, one_line, stand_in
 
 LONGEST_STRING = 512  # bytes; longer ones stay in the file
 LONGEST_LINE = 512  # bytes; names and some numbers are lines, and a file may be one endless line
 LONGEST_HEADER = 1 << 16
+MOST_COPIED = 1 << 16  # elements and bytes that a file may have copied beyond twice its size
 MOST_SHARED = 1 << 16  # different short strings kept to hand out again
 
 # Strings and tables as protocol 0 spells them are among them: numpy has always written protocol 2 or later.
@@ -59,6 +61,7 @@ class _Unpickler(pickle._Unpickler):
         super().__init__(SimpleNamespace(read=file.read, readline=self._line), encoding="bytes")
         self._file = file
         self._size = os.fstat(file.fileno()).st_size
+        self._copies_left = MOST_COPIED + 2 * self._size
         self._shared: dict[str | bytes, str | bytes] = {}
 
     def find_class(self, module: str, name: str) -> object:
@@ -99,9 +102,23 @@ class _Unpickler(pickle._Unpickler):
         if length > self._size - self._file.tell():
             raise EOFError(f"a frame of {length} bytes in a file of {self._size}")
 
+    def _copy(self, amount: int) -> None:
+        # The same list, or the same text, may be given to an array, or be encoded, again and again.
+        self._copies_left -= amount
+        if self._copies_left < 0:
+            raise Refused(f"copies the same things so often that they outgrow its {self._size} bytes: refused")
+
+    def _load_reduce(self) -> None:
+        arguments = self.stack.pop()
+        value = self.stack[-1](*arguments)
+        self._copy(len(value) if type(value) is bytes else 0)
+        self.stack[-1] = value
+
     def _load_build(self) -> None:
         state = self.stack.pop()
         if type(self.stack[-1]) is ObjectArray:
+            if type(state) is tuple and len(state) == 5 and type(state[1]) is tuple and type(state[4]) is list:
+                self._copy(len(state[4]) * min(len(state[1]), 64))
             self.stack[-1].fill(state)
         elif self.stack[-1] is not OBJECT:
             raise Refused("sets the state of something other than an array")
@@ -137,6 +154,7 @@ class _Unpickler(pickle._Unpickler):
             pickle.BINUNICODE8[0]: lambda self: self._string(*unpack("<Q", self.read(8)), is_text=True),
             pickle.LONG4[0]: _load_integer,
             pickle.FRAME[0]: _load_frame,
+            pickle.REDUCE[0]: _load_reduce,
             pickle.BUILD[0]: _load_build,
             pickle.SETITEM[0]: _load_setitem,
             pickle.SETITEMS[0]: _load_setitems,
@@ -177,20 +195,24 @@ def _load(file: BinaryIO, path: Path) -> object:
         raise SourceError(f"{path}: damaged or truncated: {reason}") from None
 
 
-def read_objects(path: Path) -> list:
+def read_objects(path: Path) -> tuple[list, int]:
     """Reads an array of objects: dicts, lists, tuples, numbers and strings, with a Span for every long string.
+
+    Returns:
+        The array, and the file's size in bytes.
 
     Raises:
         SourceError: the file cannot be read, is of another kind, is damaged, or asks for more than data.
     """
-    if not path.is_file():
-        raise SourceError(f"{path}: no such file")
     try:
-        with path.open("rb") as file:
+        with io.BufferedReader(open_regular(path)) as file:  # type: ignore[type-var]  # it is a raw file
             _skip_header(file, path)
             content = _load(file, path)
+            size = os.fstat(file.fileno()).st_size
+    except (FileNotFoundError, NotADirectoryError, Irregular):
+        raise SourceError(f"{path}: no such file, or not a regular one") from None
     except OSError as fault:
         raise SourceError(f"{path}: cannot be read: {fault.strerror or fault}") from None
     if type(content) is not ObjectArray:
         raise SourceError(f"{path}: a pickled {type(content).__name__}; expected an array of objects")
-    return content
+    return content, size
