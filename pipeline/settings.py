@@ -3,32 +3,21 @@
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, get_args
+from typing import Annotated, Literal, get_args
 
 import pydantic
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
-from pydantic_core import PydanticCustomError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pipeline.core import bounds
+from pipeline.core.bounds import Alias, Count, Distinct, Few, Name, Place, Rate, Seed, Share
 from pipeline.core.errors import SettingsError
+from pipeline.core.text import printable, shortened, shown
+from pipeline.core.yaml_file import read_yaml
 from pipeline.heads.presets import PRESETS
 from pipeline.heads.registry import parse
 from pipeline.heads.spec import HeadSpec
 
-T = TypeVar("T")
-
-
-def _distinct(values: list[T]) -> list[T]:
-    if len(set(values)) < len(values):
-        raise PydanticCustomError("repeated", "Input should list nothing twice")
-    return values
-
-
-Distinct = Annotated[list[T], Field(min_length=1), AfterValidator(_distinct)]
-Seed = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(gt=0, lt=1)]
-Alias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]  # no dot: DVC reads one as a path into the settings
+MOST_CHARACTERS = 400  # of what is wrong with a file
 
 
 class Section(BaseModel):
@@ -41,21 +30,21 @@ class SourceSettings(Section):
     """The format of the raw data, and a file or folder, relative to the project's root; the demo ignores that one."""
 
     name: Literal["demo", "dvbpr", "table"]
-    path: str
+    path: Place
 
 
 class DemoSettings(Section):
     """Size and seed of the simulated catalogue."""
 
-    items: PositiveInt
-    users: PositiveInt
+    items: Count
+    users: Count
     seed: Seed
 
 
 class SplitSettings(Section):
     """Shares of the sets that are held out; the rest trains."""
 
-    seed: int
+    seed: bounds.Hashed
     validation: Share
     test: Share
 
@@ -83,28 +72,28 @@ class SetSettings(Section):
     """
 
     task: Literal["interests", "next"]
-    max_images: PositiveInt
-    held_out: PositiveInt
-    drop_above_mean: PositiveFloat
+    max_images: Few
+    held_out: Few
+    drop_above_mean: bounds.Weight
     lower_case: bool
-    stop_categories: list[str]
-    least_items: PositiveInt
-    new_items: Annotated[float, Field(ge=0, lt=1)]
+    stop_categories: Annotated[list[str], Field(max_length=10_000)]
+    least_items: Count
+    new_items: bounds.SomeShare
     split: SplitSettings
 
 
 class BackboneSettings(Section):
     """A timm model and where its weights come from: "package:NAME", "hub", or a file."""
 
-    model: str
-    weights: str
+    model: Name
+    weights: Place
 
 
 class CompareSettings(Section):
     """Which backbones and heads the graph trains and the tables show."""
 
-    backbones: Distinct[str]
-    heads: Distinct[str]
+    backbones: Distinct[Alias]
+    heads: Distinct[Alias]
 
 
 class EmbedSettings(Section):
@@ -119,8 +108,8 @@ class EmbedSettings(Section):
 
     engine: Literal["auto", "openvino", "torch"]
     precision: Literal["auto", "float32"]
-    batch_size: Annotated[int, Field(ge=0)]
-    threads: Annotated[int, Field(ge=0)]
+    batch_size: bounds.Batch
+    threads: bounds.Threads
 
 
 class TrainSettings(Section):
@@ -137,26 +126,26 @@ class TrainSettings(Section):
     """
 
     seeds: Distinct[Seed]
-    learning_rates: Distinct[PositiveFloat]
-    batch_size: PositiveInt
-    max_epochs: PositiveInt
-    patience: PositiveInt
-    positive_weight: PositiveFloat
-    weight_decay: Annotated[float, Field(ge=0)]
+    learning_rates: Distinct[Rate]
+    batch_size: Count
+    max_epochs: Few
+    patience: Few
+    positive_weight: bounds.Weight
+    weight_decay: bounds.Decay
 
 
 class EvaluateSettings(Section):
     """How many labels are recommended, one row of the tables each; bootstrap resamples of users behind an interval."""
 
-    ks: Distinct[PositiveInt]
-    resamples: Annotated[int, Field(ge=100)]
+    ks: Distinct[Few]
+    resamples: bounds.Resamples
 
 
 class AblationSettings(Section):
     """The heads that get the peculiarities of the published code, one at a time, and the backbone under them."""
 
-    backbone: str
-    heads: Distinct[str]
+    backbone: Alias
+    heads: Distinct[Alias]
 
 
 class Settings(Section):
@@ -177,7 +166,7 @@ class Settings(Section):
     train: TrainSettings
     evaluate: EvaluateSettings
     ablation: AblationSettings
-    swap: dict[Alias, Distinct[str]]
+    swap: dict[Alias, Distinct[Alias]]
 
     @model_validator(mode="after")
     def _names_are_declared(self) -> "Settings":
@@ -204,7 +193,7 @@ class Settings(Section):
         """
         if alias not in self.backbones:
             declared = f"(declared under backbones: {', '.join(self.backbones)})"
-            raise SettingsError(f"unknown backbone {alias!r}{_nearest(alias, self.backbones)} {declared}")
+            raise SettingsError(f"unknown backbone {shown(alias)}{_nearest(alias, self.backbones)} {declared}")
         return self.backbones[alias]
 
     def backbones_of(self, aliases: Iterable[str]) -> dict[str, BackboneSettings]:
@@ -221,7 +210,9 @@ class Settings(Section):
             return PRESETS[name]
         if name not in self.heads:
             nearest = _nearest(name, [*self.heads, *PRESETS])
-            raise SettingsError(f"unknown head {name!r}{nearest} (visagg heads lists them; params.yaml may add some)")
+            raise SettingsError(
+                f"unknown head {shown(name)}{nearest} (visagg heads lists them; params.yaml may add some)"
+            )
         try:
             return parse(self.heads[name])
         except SettingsError as error:
@@ -259,30 +250,24 @@ def load(path: Path) -> Settings:
     Raises:
         SettingsError: when it is missing, no YAML, or has an unknown key or an impossible value.
     """
-    try:
-        content = YAML(typ="safe").load(path)  # YAML 1.2, as DVC reads it: 1e-3 is a number
-    except FileNotFoundError:
-        raise SettingsError(f"{path} is missing: run from the repository's root, or give --params") from None
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise SettingsError(f"{path} is not YAML: {' '.join(str(error).split())[:200]}") from None
+    content = read_yaml(path)
     try:
         return Settings.model_validate(content)
     except (SettingsError, pydantic.ValidationError) as error:
-        raise SettingsError(f"{path}: {error if isinstance(error, SettingsError) else _describe(error)}") from None
+        fault = str(error) if isinstance(error, SettingsError) else _describe(error)
+        raise SettingsError(f"{path}: {shortened(printable(fault), MOST_CHARACTERS)}") from None
 
 
 def _describe(error: pydantic.ValidationError) -> str:
     """The first fault in a line; an unknown key before all others, for a misspelt key is also a missing one."""
     first = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
     *section, name = map(str, first["loc"] or ["the file"])
-    key = " ".join(".".join([*section, name]).split())
+    key = shortened(" ".join(".".join([*section, name]).split()))
     if first["type"] == "extra_forbidden":
         return f"unknown key {key}{_nearest(name, _keys(section))}"
     if first["type"] == "missing":
         return f"{key} is missing"
-    return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}, not {first['input']!r}"
+    return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}, not {shown(first['input'])}"
 
 
 def _keys(section: list[str]) -> list[str]:

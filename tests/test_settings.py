@@ -8,7 +8,7 @@ from pipeline.core.errors import SettingsError
 from pipeline.heads.presets import PRESETS
 from pipeline.heads.registry import parse
 from pipeline.settings import load
-from tests.support.settings import ABSENT, SHIPPED, make_settings, write_settings
+from tests.support.settings import ABSENT, SHIPPED, changed, make_settings, write_settings
 
 PARTS = {"pool": "squeeze_attention", "squeeze": 128, "project": True, "hidden": None}
 BACKBONE = {"model": "m", "weights": "hub"}
@@ -149,6 +149,44 @@ def test_a_file_of_another_kind_is_refused(tmp_path, content, said):
     path = tmp_path / "params.yaml"
     path.write_bytes(content)
     assert said in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("train.seeds", [2**64]),
+        ("train.batch_size", 2**64),
+        ("train.max_epochs", 10**9),
+        ("train.learning_rates", [0.01, 0.01000000001]),
+        ("train.learning_rates", [1e308]),
+        ("train.learning_rates", [1e-320]),
+        ("train.learning_rates", [i + 0.5 for i in range(5000)]),
+        ("demo.users", 2**64),
+        ("demo.seed", 2**64),
+        ("sets.split.seed", 2**64),
+        ("sets.max_images", 2**40),
+        ("evaluate.ks", [2**64]),
+        ("evaluate.resamples", 10**9),
+        ("embed.threads", 2**40),
+        ("embed.batch_size", 2**64),
+        ("source.path", "a\0b"),
+        ("source.path", ""),
+        ("source.path", "x" * 100_000),
+        ("backbones.lite0.weights", ""),
+        ("backbones.lite0.model", "a\x1b[2J"),
+        ("compare.heads", ["x" * 100_000]),
+        ("heads.mine", {"pool": "mean", "hidden": 2**64}),
+        ("heads.mine", {"pool": "mean", "divide_by": 2**64}),
+        ("heads.mine", {"pool": "multi_query", "queries": 8000}),
+        ("heads.mine", {"pool": "x" * 100_000}),
+        ("heads.mine", {"x" * 100_000: 1, "pool": "mean"}),
+        ("heads.mine", {"pool": "mean", "gate": ["x"] * 10_000}),
+    ],
+)
+def test_a_value_beyond_any_use_is_refused_in_a_short_line(monkeypatch, name, value):
+    monkeypatch.setattr("pipeline.settings.read_yaml", lambda _: changed({name: value}))
+    line = refusal("params.yaml")
+    assert len(line) < 500 and line.isprintable()
 
 
 def test_a_folder_is_refused(tmp_path):

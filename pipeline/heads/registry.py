@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+import reprlib
 from functools import cache
 from typing import Annotated, Any, Union
 
@@ -10,6 +11,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pipeline.core.errors import SettingsError
 from pipeline.heads import pools
 from pipeline.heads.spec import HeadSpec
+
+LARGE_DIM, LARGE_CLASSES = 1280, 100
+MOST_PARAMETERS = 200_000_000  # 0.8 GB, three times that in training
 
 
 @cache
@@ -54,23 +58,27 @@ def parse(parts: dict[str, Any]) -> HeadSpec:
     1818
     """
     if not isinstance(parts, dict):
-        raise SettingsError(f"head {parts!r}: not a mapping of a head's parts, such as {{pool: attention}}")
+        raise SettingsError(f"head {reprlib.repr(parts)}: not a mapping of a head's parts, such as {{pool: attention}}")
     try:
-        return _any_spec().validate_python(parts)
+        spec = _any_spec().validate_python(parts)
     except ValidationError as error:
-        raise SettingsError(f"head {parts}: {_describe(error, parts)}") from None
+        raise SettingsError(f"head {reprlib.repr(parts)}: {_describe(error, parts)}") from None
+    if spec.parameter_count(LARGE_DIM, LARGE_CLASSES) > MOST_PARAMETERS:
+        large = f"for vectors of {LARGE_DIM:,} numbers and {LARGE_CLASSES} labels it has"
+        raise SettingsError(f"head {reprlib.repr(parts)}: {large} more than {MOST_PARAMETERS:,} parameters")
+    return spec
 
 
 def _describe(error: ValidationError, parts: dict[str, Any]) -> str:
     first = error.errors()[0]
     keys = [str(key) for key in first["loc"][1:]]
     if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        return f"pool: {parts.get('pool')!r} is none of {', '.join(specs())}"
+        return f"pool: {reprlib.repr(parts.get('pool'))} is none of {', '.join(specs())}"
     if first["type"] == "extra_forbidden":
         having = [name for name, spec in specs().items() if keys[0] in spec.model_fields]
         known = f"pools that have it: {', '.join(having)}" if having else f"it has {', '.join(_options(parts['pool']))}"
-        return f"pool {parts['pool']} has no option {keys[0]}; {known}"
-    return "".join(f"{key}: " for key in keys) + first["msg"].removeprefix("Value error, ")
+        return f"pool {parts['pool']} has no option {keys[0][:60]}; {known}"
+    return "".join(f"{key[:60]}: " for key in keys) + first["msg"].removeprefix("Value error, ")
 
 
 def _options(pool: str) -> list[str]:

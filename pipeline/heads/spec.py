@@ -8,9 +8,11 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.heads.lazy import Module
+
+Size = Annotated[int, Field(gt=0, le=8192)]  # of a layer, or a count of parts
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class HeadSpec(BaseModel):
     pool: str
     gate: Literal["none", "context"] = "none"
     gate_activation: Literal["sigmoid", "tanh"] = "sigmoid"
-    hidden: PositiveInt | None = 256
+    hidden: Size | None = 256
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     mask_padding: bool = True
     standardised: bool = True

@@ -4,6 +4,7 @@ The template holds the design, page.js what happens on a click; here cells get t
 plots the colours of the page.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +13,15 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from pipeline.core.errors import StageError
 from pipeline.core.files import write_aside
+from pipeline.core.text import printable
 from pipeline.report.origin import origin, source
 from pipeline.report.plots import styles
 from pipeline.report.plots.plot import Picture
 from pipeline.report.results import Results
 from pipeline.report.table import MISSING, Cell, Measured, Table
+from pipeline.report.text import readable, require_finite
 
 TEMPLATE = Path(__file__).parent / "template"
 NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.])")  # what a cell of text may begin with
@@ -61,7 +65,13 @@ def write(
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=_plain,
     )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "allow_nan": False}
+    for table in tables:
+        require_finite(table)
+    if not _finite(gallery):
+        raise StageError("the gallery holds NaN or infinity: run visagg gallery again")
     text = environment.get_template("page.html").render(
         source=source(results.data),
         simulated=results.data["simulated"],
@@ -76,6 +86,20 @@ def write(
     )
     with write_aside(path) as aside:
         aside.write_text(text, encoding="utf-8")
+
+
+def _plain(value: object) -> object:
+    """What the template shows: text from elsewhere in one line; what is markup already, as it is."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _finite(value: object) -> bool:
+    """Whether all numbers in JSON values are finite."""
+    if isinstance(value, dict):
+        return all(map(_finite, value.values()))
+    if isinstance(value, list):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def glance(results: Results) -> list[dict]:
@@ -103,22 +127,27 @@ def page_cell(cell: Cell) -> PageCell:
     if cell in (MISSING, ""):
         return PageCell(cell, missing=True)
     number = NUMBER.match(cell)
-    return PageCell(cell, key=float(number.group()) if number else None)
+    return PageCell(readable(cell), key=float(number.group()) if number else None)
 
 
 def inline(picture: Picture) -> Markup:
     """A plot as a part of a page: ids that no other plot has, and the page's colours, which follow light and dark."""
     svg = picture.svg[picture.svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<title>.*?</title>", "", svg, count=2, flags=re.DOTALL)
-    svg = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{picture.name}-", svg)
-    for colour, variable in COLOUR_NAMES.items():
-        svg = svg.replace(colour, f"var(--{variable})")
+    svg = re.sub("<[^>]+>", lambda tag: _adapted(tag.group(), picture.name), svg)  # and never the text between
     opening, _, body = svg.partition(">")
     width = float(re.findall(r'viewBox="0 0 ([\d.]+)', opening)[0]) * PIXELS_A_POINT
     opening = re.sub(r' (?:width|height)="[^"]*"', "", opening).removeprefix("<svg")
     attributes = f'role="img" aria-label="{escape(picture.title)}" style="--width: {width:.0f}px"'
     svg = f"<svg {attributes}{opening}>{body}"
     return Markup(re.sub(r"\s*\n\s*", "\n", svg))  # noqa: S704 (drawn by this package, which escapes its text)
+
+
+def _adapted(tag: str, prefix: str) -> str:
+    tag = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{prefix}-", tag)
+    for colour, variable in COLOUR_NAMES.items():
+        tag = tag.replace(colour, f"var(--{variable})")
+    return tag
 
 
 def _origin(data: dict) -> Markup:
@@ -162,4 +191,5 @@ def _answers(gallery: dict, results: Results) -> dict:
     ]
     first = dict.fromkeys([pair for pair in chosen if pair in pairs] + pairs)
     users = [{"true": user["true"], "answers": user["answers"]} for user in gallery["users"]]
-    return {"labels": gallery["labels"], "shown": [pairs.index(pair) for pair in first][:2], "users": users}
+    labels = [printable(label) for label in gallery["labels"]]
+    return {"labels": labels, "shown": [pairs.index(pair) for pair in first][:2], "users": users}

@@ -1,19 +1,26 @@
-"""Tables and metric values to files: Markdown for people, CSV and JSON for programs, LaTeX for papers."""
+"""Tables and metric values to files: Markdown for people, CSV and JSON for programs, LaTeX for papers.
+
+Text from elsewhere, such as a label's name, is nothing but text in each of them. In CSV a cell of text that a
+spreadsheet would run as a formula has an apostrophe in front (`report/text.py`); numbers, negative ones too, stay
+numbers. No file holds NaN or infinity.
+"""
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
 from tabulate import tabulate
 
 from pipeline.core.files import write_aside, write_json
+from pipeline.core.text import printable
 from pipeline.metrics.measure import main_values
 from pipeline.project import Project
 from pipeline.report.origin import origin
 from pipeline.report.results import FLOOR, Pair, Results
 from pipeline.report.table import Cell, Measured, Table
+from pipeline.report.text import csv_cells, csv_frame, markdown_text, readable, require_finite
 
 
 def write_tables(project: Project, results: Results, tables: Sequence[Table]) -> None:
@@ -23,7 +30,7 @@ def write_tables(project: Project, results: Results, tables: Sequence[Table]) ->
     """
     with write_aside(project.tables) as aside:
         _write(aside, [table for table in tables if not table.of_machine], results.data)
-        _rounded(results.values).write_csv(aside / "results.csv")
+        csv_frame(results.values, "results.csv").write_csv(aside / "results.csv")
     with write_aside(project.times) as aside:
         _write(aside, [table for table in tables if table.of_machine], results.data)
 
@@ -47,8 +54,9 @@ def write_plot_data(folder: Path, results: Results) -> None:
         pl.col("head").is_in([*results.heads, FLOOR[1]]), pl.col("by") == "all", pl.col("metric") == "f1"
     )
     epochs = results.history.group_by("backbone", "head", "epoch", maintain_order=True)
-    _rounded(at_k.select("backbone", "head", "k", "low", "high", f1="mean")).write_csv(folder / "f1_at_k.csv")
-    _rounded(epochs.agg(pl.col("micro_ap").mean())).write_csv(folder / "training.csv")
+    at_k = at_k.select("backbone", "head", "k", "low", "high", f1="mean")
+    csv_frame(at_k, "f1_at_k.csv").write_csv(folder / "f1_at_k.csv")
+    csv_frame(epochs.agg(pl.col("micro_ap").mean()), "training.csv").write_csv(folder / "training.csv")
 
 
 def _write(folder: Path, tables: Iterable[Table], data: dict) -> None:
@@ -59,47 +67,49 @@ def _write(folder: Path, tables: Iterable[Table], data: dict) -> None:
             (folder / f"{table.name}{suffix}").write_text(text, encoding="utf-8")
 
 
-def _rounded(frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.with_columns(pl.col(pl.Float64).round(6))
-
-
 def markdown(table: Table, data: dict) -> str:
     """A page with the title, where the data are from, the table and its notes."""
-    grid = _grid(table, "github", lambda text: text.replace("|", "\\|"))
+    grid = _grid(table, "github", markdown_text)
     return "\n".join([f"# {table.title}", "", origin(data, "**Simulated**"), "", grid, "", table.notes, ""])
 
 
 def latex(table: Table, data: dict) -> str:
     """A tabular for the booktabs package; the title and the notes are comments above it."""
     comments = [table.title, origin(data, "Simulated"), *table.notes.splitlines()]
-    return "\n".join([*(f"% {line}" for line in comments), _grid(table, "latex_booktabs", str), ""])
+    return "\n".join([*(f"% {printable(line)}" for line in comments), _grid(table, "latex_booktabs", str), ""])
 
 
 def comma_separated(table: Table) -> str:
     """The same cells; a metric value takes three columns: value, low and high, and a fourth where some have marks."""
+    require_finite(table)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     parts = [_parts([row[index] for row in table.rows]) for index in range(len(table.columns))]
-    writer.writerow(
-        f"{name} {part}".rstrip() for name, of_column in zip(table.columns, parts, strict=True) for part in of_column
-    )
+    names = (f"{name} {part}".rstrip() for name, part in _headings(table.columns, parts))
+    writer.writerow(csv_cells(table.name, names))
     for row in table.rows:
-        writer.writerow(
-            part for cell, of_column in zip(row, parts, strict=True) for part in _spread(cell, len(of_column))
-        )
+        cells = (part for cell, of_column in zip(row, parts, strict=True) for part in _spread(cell, len(of_column)))
+        writer.writerow(csv_cells(table.name, cells))
     return out.getvalue()
 
 
-def _text(cell: Cell) -> str:
-    """A cell as people read it."""
+def _headings(columns: list[str], parts: list[list[str]]) -> Iterator[tuple[str, str]]:
+    yield from ((name, part) for name, of_column in zip(columns, parts, strict=True) for part in of_column)
+
+
+def _text(cell: Cell, escaped: Callable[[str], str]) -> str:
+    """A cell as people read it; what is text from elsewhere, escaped."""
+    if isinstance(cell, str):
+        return escaped(readable(cell))
     if isinstance(cell, Measured):
         return f"{cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}] {cell.marks}".rstrip()
     return f"{cell:,}" if isinstance(cell, int) else str(cell)
 
 
 def _grid(table: Table, form: str, escaped: Callable[[str], str]) -> str:
-    cells = [[escaped(_text(cell)) for cell in row] for row in table.rows]
-    return tabulate(cells, table.columns, form, disable_numparse=True)
+    require_finite(table)
+    cells = [[_text(cell, escaped) for cell in row] for row in table.rows]
+    return tabulate(cells, [escaped(readable(name)) for name in table.columns], form, disable_numparse=True)
 
 
 def _parts(cells: list[Cell]) -> list[str]:

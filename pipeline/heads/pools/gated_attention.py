@@ -2,12 +2,10 @@
 
 from typing import Literal
 
-from pydantic import PositiveInt
-
 from pipeline.heads.layers.gated_scores import GatedScores, gated_score_parameters
 from pipeline.heads.layers.masking import masked_softmax, weighted_sum
 from pipeline.heads.lazy import Module, Tensor
-from pipeline.heads.spec import Merging, VectorPoolSpec
+from pipeline.heads.spec import Merging, Size, VectorPoolSpec
 
 
 class GatedAttentionSpec(VectorPoolSpec):
@@ -18,7 +16,7 @@ class GatedAttentionSpec(VectorPoolSpec):
     """
 
     pool: Literal["gated_attention"] = "gated_attention"
-    attention_dim: PositiveInt = 128
+    attention_dim: Size = 128
 
     def pool_parameters(self, dim: int, classes: int) -> int:
         """As HeadSpec has it."""

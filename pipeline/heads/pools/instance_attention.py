@@ -2,13 +2,11 @@
 
 from typing import Literal
 
-from pydantic import PositiveInt
-
 from pipeline.heads.layers.gated_scores import GatedScores, gated_score_parameters
 from pipeline.heads.layers.masking import masked_softmax
 from pipeline.heads.layers.score_pool import ScorePool
 from pipeline.heads.lazy import Module, Tensor, nn
-from pipeline.heads.spec import Merging, ScorePoolSpec
+from pipeline.heads.spec import Merging, ScorePoolSpec, Size
 
 
 class InstanceAttentionSpec(ScorePoolSpec):
@@ -19,7 +17,7 @@ class InstanceAttentionSpec(ScorePoolSpec):
     """
 
     pool: Literal["instance_attention"] = "instance_attention"
-    attention_dim: PositiveInt | None = None
+    attention_dim: Size | None = None
 
     def pool_parameters(self, dim: int, classes: int) -> int:
         """As HeadSpec has it."""

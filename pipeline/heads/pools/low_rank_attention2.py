@@ -2,12 +2,10 @@
 
 from typing import Literal
 
-from pydantic import PositiveInt
-
 from pipeline.heads.layers.masking import masked_softmax, weighted_sum
 from pipeline.heads.lazy import Module, Tensor, nn, torch
 from pipeline.heads.pools.attention import AttentionPool
-from pipeline.heads.spec import Merging, QueryPoolSpec
+from pipeline.heads.spec import Merging, QueryPoolSpec, Size
 
 
 class LowRankAttentionSpec(QueryPoolSpec):
@@ -18,7 +16,7 @@ class LowRankAttentionSpec(QueryPoolSpec):
     """
 
     pool: Literal["low_rank_attention2"] = "low_rank_attention2"
-    rank: PositiveInt = 256
+    rank: Size = 256
 
     def pool_parameters(self, dim: int, classes: int) -> int:
         """As HeadSpec has it."""

@@ -2,11 +2,9 @@
 
 from typing import Literal
 
-from pydantic import PositiveInt
-
 from pipeline.heads.layers.masking import uniform_weights, weighted_sum
 from pipeline.heads.lazy import Module, Tensor
-from pipeline.heads.spec import Merging, VectorPoolSpec
+from pipeline.heads.spec import Merging, Size, VectorPoolSpec
 
 
 class MeanSpec(VectorPoolSpec):
@@ -17,7 +15,7 @@ class MeanSpec(VectorPoolSpec):
     """
 
     pool: Literal["mean"] = "mean"
-    divide_by: PositiveInt | None = None
+    divide_by: Size | None = None
 
     def merging(self) -> Merging:
         """As HeadSpec has it."""

@@ -2,11 +2,9 @@
 
 from typing import Literal
 
-from pydantic import PositiveInt
-
 from pipeline.heads.layers.masking import masked_softmax
 from pipeline.heads.lazy import Module, Tensor, nn, torch
-from pipeline.heads.spec import Merging, QueryPoolSpec
+from pipeline.heads.spec import Merging, QueryPoolSpec, Size
 
 
 class MultiQuerySpec(QueryPoolSpec):
@@ -17,7 +15,7 @@ class MultiQuerySpec(QueryPoolSpec):
     """
 
     pool: Literal["multi_query"] = "multi_query"
-    queries: PositiveInt = 4
+    queries: Size = 4
 
     def pool_parameters(self, dim: int, classes: int) -> int:
         """As HeadSpec has it."""

@@ -2,12 +2,10 @@
 
 from typing import Literal
 
-from pydantic import PositiveInt
-
 from pipeline.heads.layers.masking import expand_mask, shares
 from pipeline.heads.layers.normalisation import to_unit_scale
 from pipeline.heads.lazy import Module, Tensor, nn, torch
-from pipeline.heads.spec import Merging, VectorPoolSpec
+from pipeline.heads.spec import Merging, Size, VectorPoolSpec
 
 
 class NetVLADSpec(VectorPoolSpec):
@@ -18,7 +16,7 @@ class NetVLADSpec(VectorPoolSpec):
     """
 
     pool: Literal["netvlad"] = "netvlad"
-    clusters: PositiveInt = 4
+    clusters: Size = 4
 
     def pool_parameters(self, dim: int, classes: int) -> int:
         """As HeadSpec has it."""

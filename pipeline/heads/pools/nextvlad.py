@@ -2,12 +2,12 @@
 
 from typing import Literal, Self
 
-from pydantic import PositiveInt, model_validator
+from pydantic import model_validator
 
 from pipeline.heads.layers.masking import shares
 from pipeline.heads.layers.normalisation import to_unit_scale
 from pipeline.heads.lazy import Module, Tensor, nn, torch
-from pipeline.heads.spec import Merging, VectorPoolSpec
+from pipeline.heads.spec import Merging, Size, VectorPoolSpec
 
 
 class NeXtVLADSpec(VectorPoolSpec):
@@ -20,9 +20,9 @@ class NeXtVLADSpec(VectorPoolSpec):
     """
 
     pool: Literal["nextvlad"] = "nextvlad"
-    inner_dim: PositiveInt = 512
-    groups: PositiveInt = 8
-    clusters: PositiveInt = 16
+    inner_dim: Size = 512
+    groups: Size = 8
+    clusters: Size = 16
 
     @model_validator(mode="after")
     def _groups_divide_inner_dim(self) -> Self:

@@ -2,11 +2,11 @@
 
 from typing import Literal, Self
 
-from pydantic import PositiveInt, model_validator
+from pydantic import model_validator
 
 from pipeline.heads.layers.masking import zero_if_empty
 from pipeline.heads.lazy import Module, Tensor, nn, torch
-from pipeline.heads.spec import Merging, VectorPoolSpec
+from pipeline.heads.spec import Merging, Size, VectorPoolSpec
 
 
 class AttentionBlockSpec(VectorPoolSpec):
@@ -20,9 +20,9 @@ class AttentionBlockSpec(VectorPoolSpec):
     """
 
     pool: Literal["pma"] = "pma"
-    inner_dim: PositiveInt = 128
-    queries: PositiveInt = 1
-    attention_heads: PositiveInt = 4
+    inner_dim: Size = 128
+    queries: Size = 1
+    attention_heads: Size = 4
     feed_forward: bool = True
 
     @model_validator(mode="after")

@@ -2,11 +2,9 @@
 
 from typing import Literal
 
-from pydantic import PositiveInt
-
 from pipeline.heads.layers.masking import masked_softmax, weighted_sum
 from pipeline.heads.lazy import Module, Tensor, nn, torch
-from pipeline.heads.spec import Merging, QueryPoolSpec
+from pipeline.heads.spec import Merging, QueryPoolSpec, Size
 
 
 class SqueezeAttentionSpec(QueryPoolSpec):
@@ -18,7 +16,7 @@ class SqueezeAttentionSpec(QueryPoolSpec):
     """
 
     pool: Literal["squeeze_attention"] = "squeeze_attention"
-    squeeze: PositiveInt = 256
+    squeeze: Size = 256
     project: bool = False
 
     def pool_parameters(self, dim: int, classes: int) -> int:

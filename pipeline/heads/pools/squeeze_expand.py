@@ -2,12 +2,10 @@
 
 from typing import Literal
 
-from pydantic import PositiveInt
-
 from pipeline.heads.layers.masking import masked_softmax, weighted_sum
 from pipeline.heads.lazy import Module, Tensor, nn, torch
 from pipeline.heads.pools.squeeze_attention import SqueezeAttentionPool
-from pipeline.heads.spec import Merging, QueryPoolSpec
+from pipeline.heads.spec import Merging, QueryPoolSpec, Size
 
 
 class SqueezeExpandSpec(QueryPoolSpec):
@@ -19,7 +17,7 @@ class SqueezeExpandSpec(QueryPoolSpec):
     """
 
     pool: Literal["squeeze_expand"] = "squeeze_expand"
-    squeeze: PositiveInt = 256
+    squeeze: Size = 256
     project: bool = False
 
     def pool_parameters(self, dim: int, classes: int) -> int:

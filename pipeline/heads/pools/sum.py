@@ -2,11 +2,9 @@
 
 from typing import Literal
 
-from pydantic import PositiveInt
-
 from pipeline.heads.layers.masking import expand_mask, shares
 from pipeline.heads.lazy import Module, Tensor, nn, torch
-from pipeline.heads.spec import Merging, VectorPoolSpec
+from pipeline.heads.spec import Merging, Size, VectorPoolSpec
 
 
 class SumSpec(VectorPoolSpec):
@@ -17,7 +15,7 @@ class SumSpec(VectorPoolSpec):
     """
 
     pool: Literal["sum"] = "sum"
-    inner_dim: PositiveInt = 256
+    inner_dim: Size = 256
 
     def pool_parameters(self, dim: int, classes: int) -> int:
         """As HeadSpec has it."""

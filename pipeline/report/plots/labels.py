@@ -11,6 +11,7 @@ from pipeline.report.plots.panels import draw_points, numbers, select
 from pipeline.report.plots.plot import Drawing, nothing
 from pipeline.report.plots.styles import HeadStyle
 from pipeline.report.results import Results
+from pipeline.report.text import drawn
 
 METRICS = ("precision", "recall")
 MOST_LABELS = 60  # a label more has no room on a page
@@ -61,7 +62,7 @@ def _draw(axes: Axes, values: pl.DataFrame, shown: pl.DataFrame, *, head_styles:
         rows = values.filter(pl.col("segment").is_in(list(heights)), head=head)
         positions = np.array([heights[name] for name in rows["segment"]])
         draw_points(axes, positions + lowest + APART * index, rows, style=style, sideways=True)
-    axes.set_yticks(list(heights.values()), [f"{name} ({n:,})" for name, n in shown.iter_rows()])
+    axes.set_yticks(list(heights.values()), [f"{drawn(name)} ({n:,})" for name, n in shown.iter_rows()])
     axes.set_ylim(0.4 - len(heights), 0.6)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)

@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
+from pipeline.core.text import printable
 from pipeline.report.origin import origin, source
 from pipeline.report.plots.styles import SETTINGS
 from pipeline.report.results import Results
@@ -102,4 +103,5 @@ def finish(drawing: Drawing, title: str, results: Results) -> Figure:
 def _svg(figure: Figure, title: str) -> str:
     out = io.StringIO()
     figure.savefig(out, format="svg", metadata={"Title": title, "Date": None, "Creator": None})
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+    lines = out.getvalue().rstrip("\n").split("\n")
+    return "\n".join(printable(line.rstrip()) for line in lines) + "\n"

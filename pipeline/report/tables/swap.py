@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pipeline.report.origin import origin
 from pipeline.report.results import Results
 from pipeline.report.table import MISSING, Cell, Measured, Table
+from pipeline.report.text import csv_cells
 
 METRICS = ("micro_ap", "micro_f1")
 COLUMNS = ["old", "new", "head", "adapter", "pairs", "metric"]
@@ -72,7 +73,7 @@ def comma_separated(swaps: list[dict]) -> str:
     spread = [f"{name}{end}" for name in beside for end in ("", " low", " high")]
     writer.writerow([*COLUMNS, *bounds, *spread, "strength", "rank", "chosen", "verdict", "merges"])
     for content in swaps:
-        writer.writerows(_rows(content))
+        writer.writerows(csv_cells("swap.csv", row) for row in _rows(content))
     return out.getvalue()
 
 
