@@ -187,13 +187,16 @@ def test_a_vector_of_no_numbers_is_no_vector_of_its_image(shop, visagg):
         for name, row in (("embedding", vector), ("crc", crc)):
             file.seek(store.offsets[name] + 5 * row.nbytes)
             file.write(row.tobytes())
-    assert visagg("cache", "verify", "lite0").returncode == 0
-    verified = visagg("cache", "verify", "lite0", "--sample", "20")
-    assert verified.returncode == 1
-    assert verified.stdout.splitlines() == [
-        "lite0 row 5 (items i5): embedded anew it is another vector (cosine nan)",
-        "1 faulty row",
-    ]
+    for words in ([], ["--sample", "20"]):
+        verified = visagg("cache", "verify", "lite0", *words)
+        assert verified.returncode == 1
+        assert verified.stdout.splitlines() == ["lite0 row 5 (items i5): its vector is not finite", "1 faulty row"]
+    failed(visagg("train", "lite0", "average"), "1 rows are damaged, the first is 5", "cache verify lite0 --repair")
+    assert visagg("cache", "verify", "lite0", "--repair").stdout.endswith(
+        "1 faulty row made pending: run visagg embed\n"
+    )
+    assert visagg("embed", "lite0").returncode == 0
+    assert path.read_bytes() == shop[1]
 
 
 def test_a_store_of_another_catalogue_is_left_to_embed_and_an_image_that_changed_is_named(shop, visagg):

@@ -55,15 +55,17 @@ def describe(path: Path) -> dict[str, str]:
         store = Embeddings(path)
     except PipelineError as error:
         return {"store": path.stem, "fault": str(error)}
+    made_by = store.fingerprint  # by this program, but for one that someone else wrote
+    preprocessing = made_by.get("preprocessing")
     rows = {
         name: int((store.status == status).sum())
         for name, status in (("done", DONE), ("pending", PENDING), ("unreadable", UNREADABLE))
     }
     return {
         "store": path.stem,
-        "model": store.fingerprint["architecture"],
-        "weights": store.fingerprint["weights"][:12],
-        "pixels": str(store.fingerprint["preprocessing"]["size"]),
+        "model": str(made_by.get("architecture", "unknown")),
+        "weights": str(made_by.get("weights", "unknown"))[:12],
+        "pixels": str(preprocessing.get("size", "unknown") if isinstance(preprocessing, dict) else "unknown"),
         "dim": str(store.dim),
         **{name: f"{count:,}" for name, count in rows.items()},
         "bytes": f"{path.stat().st_size:,}",
@@ -102,7 +104,7 @@ def verify_stores(
 
 
 def verify(store: Embeddings, images: Images) -> Faults:
-    """Checks every finished row against its checksum and against the catalogue's image in that row.
+    """Checks that finished rows are as they were written, finite, and of the catalogue's image in their place.
 
     Raises:
         StageError: when the store is of other images: embedding again carries over what is good.
@@ -112,7 +114,7 @@ def verify(store: Embeddings, images: Images) -> Faults:
             f"{store.path} is of another catalogue: run visagg embed {store.path.stem}, "
             "which keeps the vectors of images that are in both"
         )
-    faults = {int(row): "its checksum does not agree" for row in store.damaged()}
+    faults = {int(row): store.fault(row) for row in store.damaged()}
     return faults | {int(row): "it belongs to another image" for row in np.flatnonzero(~same)}
 
 

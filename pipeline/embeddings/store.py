@@ -1,8 +1,12 @@
 """A store as it is read, and the checksums that make sure of every row."""
 
 import json
+import math
+import operator
+import os
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import h5py
 import numpy as np
@@ -12,8 +16,12 @@ from pipeline.core.errors import StoreError
 
 PENDING, DONE, UNREADABLE = 0, 1, 2
 UNREADABLE_MARK = b"unreadable"  # stands for the vector in such a row's checksum, so that a flipped status shows too
-DATASETS = ("embedding", "status", "digest", "crc")
+TYPES = {"embedding": np.float16, "status": np.uint8, "digest": np.uint8, "crc": np.uint32}
 BLOCK = 4096  # rows copied or checked at a time
+CACHED = 256  # rows whose vectors stay in a processor's cache from one look at them to the next
+USER_BLOCK = 512  # the file's first bytes, which HDF5 leaves alone; the seal is there
+SEAL = b"visagg embedding store; rows from, to, and the checksum of all else:"
+MOST_STRUCTURE = 1 << 20  # bytes that are no rows'; a store has some thousand
 
 
 class Embeddings:
@@ -39,19 +47,35 @@ class Embeddings:
         if not path.is_file():
             raise StoreError(f"{path} is missing: run visagg embed {path.stem}, or dvc repro")
         try:
-            with h5py.File(path, "r", locking=False) as file:
-                self.fingerprint: dict = json.loads(file.attrs["fingerprint"])
-                self.parameters = int(file.attrs["parameters"])
-                self.status, self.digests, self._crc = (file[name][:] for name in ("status", "digest", "crc"))
-                embedding = file["embedding"]
-                self.offsets = {name: file[name].id.get_offset() for name in DATASETS}
-                self._vectors = np.memmap(path, np.float16, "r", self.offsets["embedding"], embedding.shape)
-                if len({len(file[name]) for name in DATASETS}) > 1 or self.status.max(initial=0) > UNREADABLE:
-                    raise ValueError("its rows make no sense")
-        except (OSError, KeyError, IndexError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
+            with path.open("rb") as file:
+                _require_seal(file)
+                self._open(file)
+        except (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError) as error:
+            reason = " ".join((str(error) or type(error).__name__).split())[:200]
             raise StoreError(f"{path} is damaged or no embedding store ({reason}): embed with --rebuild") from None
-        self.dim = self._vectors.shape[1]
+
+    def _open(self, content: BinaryIO) -> None:
+        with h5py.File(content, "r") as file:
+            self.fingerprint: dict = json.loads(file.attrs["fingerprint"])
+            self.parameters = operator.index(file.attrs["parameters"])
+            shapes, self.offsets = _layout(file, os.fstat(content.fileno()).st_size)
+        rows, self.dim = shapes["embedding"]
+        expected = {
+            "embedding": (rows, self.dim),
+            "status": (rows,),
+            "digest": (rows, provenance.DIGEST_BYTES),
+            "crc": (rows,),
+        }
+        if shapes != expected or self.dim < 1 or self.fingerprint["dim"] != self.dim or self.parameters < 0:
+            raise ValueError("its parts do not fit each other")
+
+        def mapped(name: str) -> np.ndarray:
+            if not rows:
+                return np.empty(shapes[name], TYPES[name])
+            return np.memmap(content, TYPES[name], "r", self.offsets[name], shapes[name])
+
+        self._vectors = mapped("embedding")
+        self.status, self.digests, self._crc = (np.array(mapped(name)) for name in ("status", "digest", "crc"))
 
     def __len__(self) -> int:
         return len(self.status)
@@ -79,13 +103,14 @@ class Embeddings:
             float16 [m, d].
 
         Raises:
-            StoreError: when a row is not done, or damaged.
+            StoreError: when a row is not done, or damaged, or its vector is not finite.
         """
         rows = np.asarray(rows, np.int64)
+        self._require(rows, self.status[rows] <= UNREADABLE)
         if (self.status[rows] != DONE).any():
             raise StoreError(f"{self.path} is unfinished: run visagg embed {self.path.stem}, or dvc repro")
         vectors = self._vectors[rows]
-        self._require(rows, checksums(vectors, self.digests[rows]) == self._crc[rows])
+        self._require(rows, self._right(rows, vectors))
         return vectors
 
     def peek(self, row: int) -> np.ndarray:
@@ -103,19 +128,38 @@ class Embeddings:
         return rows
 
     def intact(self, rows: np.ndarray) -> np.ndarray:
-        """Which of some rows, integer [m], agree with their checksum, as done or as unreadable: bool [m].
+        """Which of some rows, integer [m], are right, as done or as unreadable: bool [m].
 
-        A pending row has no checksum, so it does not.
+        Their checksum agrees, and a vector is finite: a right checksum says only that it is what was written. A pending
+        row has no checksum, so it is not right.
         """
-        digests, status = self.digests[rows], self.status[rows]
-        done = (status == DONE) & (checksums(self._vectors[rows], digests) == self._crc[rows])
+        digests, status, vectors = self.digests[rows], self.status[rows], self._vectors[rows]
+        done = (status == DONE) & self._right(rows, vectors)
         return done | (status == UNREADABLE) & (unreadable_checksums(digests) == self._crc[rows])
 
+    def fault(self, row: int) -> str:
+        """What is wrong with a row that is neither pending nor right, in words."""
+        if self.status[row] == DONE and self._agree(np.array([row]), self._vectors[[row]]).all():
+            return "its vector is not finite"
+        return "its checksum does not agree" if self.status[row] <= UNREADABLE else "its status makes no sense"
+
     def damaged(self) -> np.ndarray:
-        """Rows that are neither pending nor intact, int64, ascending; reads the whole store, a block at a time."""
+        """Rows that are neither pending nor right, int64, ascending; reads the whole store, a block at a time."""
         rows = np.flatnonzero(self.status != PENDING)
         blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
         return np.concatenate([rows[:0], *(block[~self.intact(block)] for block in blocks)])
+
+    def _agree(self, rows: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+        """Whether vectors, float16 [m, d], are what rows, integer [m], were given: bool [m]."""
+        return checksums(vectors, self.digests[rows]) == self._crc[rows]
+
+    def _right(self, rows: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+        """Whether vectors, float16 [m, d], are finite and what rows, integer [m], were given: bool [m]."""
+        right = np.zeros(len(rows), bool)
+        for start in range(0, len(rows), CACHED):
+            some = slice(start, start + CACHED)
+            right[some] = self._agree(rows[some], vectors[some]) & finite(vectors[some])
+        return right
 
     def _require(self, rows: np.ndarray, intact: np.ndarray) -> None:
         if not intact.all():
@@ -124,6 +168,82 @@ class Embeddings:
                 f"{self.path}: {len(damaged)} rows are damaged, the first is {damaged[0]}: run visagg cache verify "
                 f"{self.path.stem} --repair, then visagg embed {self.path.stem}"
             )
+
+
+def seal(path: Path) -> None:
+    """Writes the checksum of a new store's structure: of the bytes that are no rows', and never change.
+
+    HDF5 trusts them: some that are damaged let it loop for ever, and others would say another fingerprint.
+    """
+    with h5py.File(path, "r", locking=False) as file:
+        shapes, offsets = _layout(file, path.stat().st_size)
+    ends = [offsets[name] + _size(name, shapes[name]) for name in TYPES]
+    with path.open("r+b") as content:
+        line = _seal(content, min(offsets.values()), max(ends))
+        content.seek(0)
+        content.write(line)
+
+
+def _seal(content: BinaryIO, start: int, stop: int) -> bytes:
+    """The seal of a store whose rows lie from `start` to `stop`."""
+    size = content.seek(0, os.SEEK_END)
+    if not USER_BLOCK <= start <= stop <= size or start + size - stop > MOST_STRUCTURE:
+        raise ValueError("it has no room for what it claims")
+    content.seek(USER_BLOCK)
+    crc = zlib.crc32(content.read(start - USER_BLOCK))
+    content.seek(stop)
+    return b"%b %d %d %08x\n" % (SEAL, start, stop, zlib.crc32(content.read(), crc))
+
+
+def _require_seal(content: BinaryIO) -> None:
+    """Makes sure that a store's structure is as it was made."""
+    line = content.read(USER_BLOCK).rstrip(b"\0")
+    if not line.startswith(SEAL):
+        raise ValueError("it does not begin as a store does")
+    start, stop, _ = line.removeprefix(SEAL).split()
+    if _seal(content, int(start), int(stop)) != line:
+        raise ValueError("its structure's checksum does not agree")
+
+
+def _size(name: str, shape: tuple[int, ...]) -> int:
+    """Bytes of a dataset."""
+    return math.prod(shape) * np.dtype(TYPES[name]).itemsize
+
+
+def _layout(file: h5py.File, size: int) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
+    """The datasets' shapes, and where each begins in a file of `size` bytes.
+
+    Raises:
+        ValueError: when one is anywhere but in one piece in this file, apart from the others, or of another type.
+    """
+    shapes, offsets, pieces = {}, {}, []
+    for name, dtype in TYPES.items():
+        if not isinstance(file.get(name, getlink=True), h5py.HardLink) or file.get(name, getclass=True) != h5py.Dataset:
+            raise ValueError(f"{name} is no dataset of its own")
+        dataset = file[name]
+        made = dataset.id.get_create_plist()
+        if made.get_layout() != h5py.h5d.CONTIGUOUS or made.get_external_count() or dataset.dtype != dtype:
+            raise ValueError(f"{name} does not lie in one piece, or is of another type")
+        shapes[name] = dataset.shape
+        offsets[name] = dataset.id.get_offset() if dataset.id.get_storage_size() else size  # nothing lies nowhere
+        pieces.append((offsets[name], offsets[name] + _size(name, dataset.shape)))
+    edges = [edge for piece in sorted(pieces) for edge in piece]
+    if edges != sorted(edges) or edges[-1] > size:
+        raise ValueError("its rows are not where they could be")
+    return shapes, offsets
+
+
+def finite(vectors: np.ndarray) -> np.ndarray:
+    """Which rows of vectors, float16 [m, d], are finite: bool [m].
+
+    >>> finite(np.array([[1.0, -2.0], [np.nan, 0.0], [0.0, -np.inf]], np.float16)).tolist()
+    [True, False, False]
+    """
+    # Read as integers, what is not finite is beyond all else of its sign: two maxima cost far less than isfinite.
+    bits = np.ascontiguousarray(vectors).view(np.int16)
+    if bits.max(initial=0) < 0x7C00 and bits.view(np.uint16).max(initial=0) < 0xFC00:
+        return np.ones(len(vectors), bool)
+    return np.isfinite(vectors).all(1)
 
 
 def checksums(vectors: np.ndarray, digests: np.ndarray) -> np.ndarray:

@@ -14,7 +14,19 @@ from pipeline.core import provenance
 from pipeline.core.errors import StoreError
 from pipeline.core.files import reserve, write_aside
 from pipeline.core.lock import hold
-from pipeline.embeddings.store import BLOCK, DONE, PENDING, UNREADABLE, Embeddings, checksums, unreadable_checksums
+from pipeline.embeddings.store import (
+    BLOCK,
+    DONE,
+    PENDING,
+    TYPES,
+    UNREADABLE,
+    USER_BLOCK,
+    Embeddings,
+    checksums,
+    finite,
+    seal,
+    unreadable_checksums,
+)
 
 BYTES_BESIDE = 1 + 16 + 4  # a row's status, digest and crc
 HDF5_SLACK = 1 << 16  # room for HDF5's own records
@@ -52,7 +64,7 @@ class EmbeddingWriter:
             return
         with np.errstate(over="ignore"):
             vectors = np.ascontiguousarray(vectors, np.float16)
-        if vectors.shape != (len(rows), self._dim) or not np.isfinite(vectors).all():
+        if vectors.shape != (len(rows), self._dim) or not finite(vectors).all():
             raise StoreError(f"vectors {vectors.shape} do not fit a store of dimension {self._dim}, or are not finite")
         crc = checksums(vectors, self._digests[rows])
         for start, stop in _runs(rows):
@@ -81,7 +93,7 @@ class EmbeddingWriter:
             StoreError: when the other store has another fingerprint.
         """
         if lines := provenance.differences(source.fingerprint, self._fingerprint):
-            raise StoreError(f"{source.path} does not fit {self._path}: {'; '.join(lines)}")
+            raise StoreError(f"{source.path} does not fit {self._path}: {_in_a_line(lines)}")
         known = {digest.tobytes(): row for row, digest in enumerate(source.digests)}
         pairs = [(row, known[key]) for row in self.pending() if (key := self._digests[row].tobytes()) in known]
         copied = 0
@@ -144,7 +156,7 @@ def open_for_writing(
             store = Embeddings(path)
             if lines := provenance.differences(store.fingerprint, fingerprint):
                 raise StoreError(
-                    f"{path} was made otherwise ({'; '.join(lines)}): "
+                    f"{path} was made otherwise ({_in_a_line(lines)}): "
                     f"embed with --rebuild to replace it, or give the new backbone another alias"
                 )
             if not np.array_equal(store.digests, digests):
@@ -178,32 +190,38 @@ def _create(
 ) -> None:
     """Lays a store out in full, its space reserved on the disk, with the vectors that an older one has."""
     with write_aside(path) as aside:
-        with h5py.File(aside, "w") as file:
+        with h5py.File(aside, "w", userblock_size=USER_BLOCK) as file:
             reserve(aside, len(digests) * (2 * fingerprint["dim"] + BYTES_BESIDE) + HDF5_SLACK)
             file.attrs["fingerprint"] = json.dumps(fingerprint, sort_keys=True)
             file.attrs["parameters"] = parameters
-            _allocate(file, "embedding", (len(digests), fingerprint["dim"]), dtype=np.float16)
-            _allocate(file, "status", (len(digests),), dtype=np.uint8)
-            _allocate(file, "digest", digests.shape, dtype=np.uint8)
-            _allocate(file, "crc", (len(digests),), dtype=np.uint32)
+            _allocate(file, "embedding", (len(digests), fingerprint["dim"]))
+            _allocate(file, "status", (len(digests),))
+            _allocate(file, "digest", digests.shape)
+            _allocate(file, "crc", (len(digests),))
             file["digest"][:] = digests
             file.flush()
             size = file.id.get_filesize()
         os.truncate(aside, size)
+        seal(aside)
         if old is not None:
             with _opened(aside) as writer:
                 writer.copy_from(old)
 
 
-def _allocate(file: h5py.File, name: str, shape: tuple[int, ...], *, dtype: type) -> None:
+def _allocate(file: h5py.File, name: str, shape: tuple[int, ...]) -> None:
     """A contiguous dataset that gets its bytes of the file at once; h5py alone would give them at the first write."""
     layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     layout.set_layout(h5py.h5d.CONTIGUOUS)
     layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)  # a new file reads as zeros, and fallocate keeps them
     layout.set_obj_track_times(False)
-    file_type = h5py.h5t.py_create(np.dtype(dtype), logical=True)
+    file_type = h5py.h5t.py_create(np.dtype(TYPES[name]), logical=True)
     h5py.h5d.create(file.id, name.encode(), file_type, h5py.h5s.create_simple(shape), layout)
+
+
+def _in_a_line(differences: list[str]) -> str:
+    """Fields that differ, in one line, whatever someone else's fingerprint says."""
+    return "; ".join(" ".join(difference.split())[:300] for difference in differences[:20])
 
 
 def _runs(rows: np.ndarray) -> Iterator[tuple[int, int]]:
