@@ -2,12 +2,11 @@
 
     pytest -n 0 -m long tests/test_reliability_long.py -s
 
-takes some twenty minutes. It needs the photos (VISAGG_PHOTOS), and strace for the injected kills; the counts that it
-prints belong in the README.
+takes some twenty minutes. It needs the photos (VISAGG_PHOTOS); the counts that it prints belong in the README. A kill
+at every write call, of this stage and of all others, is test_faults_long.py's.
 """
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -25,7 +24,6 @@ from tests.support.settings import ROOT
 
 pytestmark = pytest.mark.long
 
-CALLS = "pwrite64"  # a single call: strace counts to N for each system call by itself
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
@@ -50,33 +48,6 @@ def test_random_kills_on_real_photos(project, photos):
         extraction.notes.unlink()
     print(f"\nrandom kills: {kills}; images {len(whole)}; embedded again {repeated}; lost rows 0; wrong rows 0")
     assert repeated <= extraction.in_flight * kills
-
-
-def test_a_kill_at_every_write_call(project, photos):
-    """strace kills a real extraction of 40 photos at its N-th write to the store, for every N."""
-    if not shutil.which("strace"):
-        pytest.skip("strace is not installed")
-    write_catalogue(Project(project).images, photos, limit=40)
-    extraction = Extraction(project, batch=8, real=True)
-    whole, store = uninterrupted(extraction), extraction.store
-    paths = (store, store.with_name(".lite0.h5.partial"), store.parent)
-    code = f"from pathlib import PosixPath; from tests.support.extraction import Extraction; {extraction!r}.run()"
-    number, finished = 0, False
-    while not finished:
-        number += 1
-        store.unlink(missing_ok=True)
-        inject = ["-e", f"trace={CALLS}", "-e", f"inject={CALLS}:signal=SIGKILL:when={number}"]
-        inject += [word for path in paths for word in ("-P", str(path))]
-        command = ["strace", "-f", "-qq", "-o", "/dev/null", *inject, sys.executable, "-c", code]
-        finished = subprocess.run(command, cwd=project, env=ENVIRONMENT).returncode == 0
-        if store.exists():
-            stored = Embeddings(store)
-            rows = np.flatnonzero(stored.status == DONE)
-            assert np.array_equal(stored.read(rows), whole.read(rows))
-        extraction.run()
-        assert store.read_bytes() == whole.path.read_bytes()
-    print(f"\ninjected kills: {number - 1}, each finished afterwards in the same bytes; lost rows 0; wrong rows 0")
-    assert number > 20
 
 
 MANY = """

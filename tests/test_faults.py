@@ -1,0 +1,43 @@
+"""A few faults of stages, as test_faults_long.py has them in great number: kills, errors, and two runs at once."""
+
+import pytest
+
+from tests.support import faults
+from tests.support.shop import Shop
+from tests.support.stages import STAGES
+
+STATES = ("present", "absent")
+AT = {  # what replaces an output, makes sure of it, and fills it
+    "sets": ("rename", "renameat2", "fsync"),
+    "train": ("rename", "renameat2", "unlinkat", "ftruncate", "write"),
+}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory) -> Shop:
+    if not faults.strace():
+        pytest.skip("strace is not installed, or may not take hold of a process")
+    return Shop(tmp_path_factory.mktemp("shop"), only=("ingest", "sets", "embed", "train"))
+
+
+@pytest.fixture(scope="module")
+def points(shop) -> dict[str, list[faults.Point]]:
+    return {name: faults.points(shop, STAGES[name]) for name in AT}
+
+
+@pytest.mark.parametrize("way", ["SIGKILL", "SIGINT", "EIO", "ENOSPC"])
+@pytest.mark.parametrize("name", AT)
+def test_a_disturbed_stage_leaves_what_was_or_what_is_refused_and_a_rerun_mends_it(shop, points, name, way):
+    chosen = [point for point in points[name] if point.call in AT[name]]
+    tried = 0
+    for number, point in enumerate(chosen[:: max(1, len(chosen) // 3)]):
+        result = faults.attempt(shop, STAGES[name], state=STATES[number % 2], point=point, way=way)
+        assert not result.problems, (point, STATES[number % 2])
+        tried += result.happened
+    assert tried
+
+
+@pytest.mark.parametrize(("name", "other"), [("sets", False), ("train", False), ("ingest", True)])
+def test_a_stage_twice_at_once_gives_what_one_gives(shop, name, other):
+    result = faults.at_once(shop, STAGES[name], state="present", delay=0.03, other=other)
+    assert not result.problems
