@@ -15,7 +15,7 @@ from pipeline.catalogue.labelled_sets import SETS, read_sets, write_sets
 from pipeline.catalogue.tables import TABLES, write_tables
 from pipeline.core.errors import StageError, Unusable
 from pipeline.evaluation import results
-from pipeline.metrics.measure import SCHEMA
+from pipeline.metrics.schema import SCHEMA
 from pipeline.project import Project
 from pipeline.report import gallery
 from pipeline.settings import Settings

@@ -8,6 +8,7 @@ from sklearn.metrics import average_precision_score, f1_score, precision_recall_
 from pipeline.metrics import measure, ranking, selection
 from pipeline.metrics.bootstrap import resample, sample_weights
 from pipeline.metrics.measure import Predictions, Protocol, Segment
+from pipeline.metrics.schema import SCHEMA
 
 NAMES_AT_K = ("precision", "recall", "f1", "ceiling", "published_precision", "published_recall", "published_f1")
 ONCE = np.ones((1, 40))
@@ -226,7 +227,7 @@ DIRECTLY = {
 @pytest.mark.parametrize(("name", "k"), DIRECTLY)
 def test_values_are_those_of_each_seed_on_all_users_and_on_each_resample(name, k):
     predictions, values = predicted()
-    assert values.schema == measure.SCHEMA
+    assert values.schema == SCHEMA
     assert values["seed"].unique().to_list() == SEEDS
     samples = np.vstack([np.ones(40, int), resample(40, PROTOCOL["resamples"], seed=0).astype(int)])
     wanted = [

@@ -3,7 +3,7 @@
 | file | content |
 |---|---|
 | results.json | which sets were scored, and how the head was trained; digests of the others |
-| values.parquet | every metric value of each seed, and on each resample of the users (`metrics.measure.SCHEMA`) |
+| values.parquet | every metric value of each seed, and on each resample of the users (`metrics.schema.SCHEMA`) |
 | sets.parquet | a row a seed and set: its images, their importance to the first seed, metrics at k, labels predicted |
 
 Popularity, which was never trained and scores all sets alike, has no training and no sets.parquet.
@@ -18,7 +18,7 @@ from typing_extensions import TypedDict
 from pipeline.core import files, handover
 from pipeline.core.errors import StageError
 from pipeline.core.handover import Files, Hex
-from pipeline.metrics.measure import SCHEMA
+from pipeline.metrics.schema import SCHEMA
 
 RECORD, VALUES, SETS = "results.json", "values.parquet", "sets.parquet"
 AGAIN = "run visagg evaluate"  # for messages

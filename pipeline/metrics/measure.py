@@ -9,19 +9,10 @@ import polars as pl
 
 from pipeline.metrics import ranking, selection
 from pipeline.metrics.bootstrap import sample_weights
+from pipeline.metrics.schema import SCHEMA
 
 OF_LABELS = ("precision", "recall", "f1")
 TERCILES = ("head", "middle", "tail")
-SCHEMA: dict[str, pl.DataType] = {
-    "metric": pl.String(),
-    "k": pl.Int64(),
-    "by": pl.String(),
-    "segment": pl.String(),
-    "n": pl.Int64(),
-    "seed": pl.Int64(),
-    "value": pl.Float64(),
-    "samples": pl.List(pl.Float32),
-}
 
 
 @dataclass(frozen=True)
