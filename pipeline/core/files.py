@@ -19,7 +19,7 @@ from pipeline.core.lock import hold
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux' renameat2
 UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
-OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how libraries written in Rust quote what the system said
+OS_ERROR = re.compile(r"\(os error (\d+)\)|\berrno = (\d+)")  # how Rust, and HDF5, quote what the system said
 
 
 @contextmanager
@@ -103,8 +103,8 @@ def _exchange(a: Path, b: Path) -> bool:
 
 def _system_error(error: BaseException) -> int | None:
     """What the system said, where a library wrapped it in an error of its own; None where it did not."""
-    match = None if isinstance(error, OSError) else OS_ERROR.search(str(error))
-    return int(match[1]) if match else None
+    match = None if getattr(error, "errno", None) else OS_ERROR.search(str(error))
+    return int(match[1] or match[2]) if match else None
 
 
 def _sync_all(path: Path) -> None:
