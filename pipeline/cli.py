@@ -13,12 +13,11 @@ from typing import Any
 
 import click
 
-from pipeline.core.failure import explain
+from pipeline.core.failure import STOPPED, explain, heed_ctrl_c
 from pipeline.project import Project
 from pipeline.settings import Settings, load
 
 VERSION = next((package.version for package in metadata.distributions(name="visagg")), "unknown: it is not installed")
-STOPPED = ("stopped; what is finished is kept: run the same command again", 130)  # what a shell gives after Ctrl-C
 Names = tuple[str, ...]
 Shard = tuple[int, int]
 COUNT = click.IntRange(1)
@@ -284,13 +283,14 @@ def bench_train(context: Context, *, backbone: str, heads: Names, rounds: int, j
 
 def main() -> None:
     """Runs the command line; exits with 0, 1 (a fault that the user can mend), 2 (usage) or 130 (Ctrl-C)."""
+    heed_ctrl_c()
     try:
         sys.exit(cli(standalone_mode=False))
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except Exception as error:
-        if not (failure := STOPPED if isinstance(error, click.Abort) else explain(error)):
+    except (Exception, KeyboardInterrupt) as error:
+        if not (failure := STOPPED if isinstance(error, click.Abort | KeyboardInterrupt) else explain(error)):
             raise  # a fault of the program's own: the traceback is what its author needs
         click.echo(f"visagg: {failure[0]}", err=True)
         sys.exit(failure[1])

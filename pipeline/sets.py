@@ -21,6 +21,8 @@ from pipeline.project import Project
 if TYPE_CHECKING:
     from pipeline.settings import SetSettings, Settings
 
+MOST_LABELS = 1 << 16  # a set's labels are 16 bits each
+
 
 @dataclass(frozen=True)
 class CatalogueTables:
@@ -138,7 +140,7 @@ def frequent_labels(of_items: pl.DataFrame, settings: "SetSettings") -> list[str
     """Labels that enough items have, in the order of the alphabet; `of_items` as `label_items` gives it.
 
     Raises:
-        StageError: when there is none.
+        StageError: when there is none, or there are too many to be told apart.
     """
     counts = of_items.group_by("label").len().sort("len", "label", descending=[True, False])
     names = counts.filter(pl.col("len") >= settings.least_items)["label"].sort().to_list()
@@ -148,6 +150,8 @@ def frequent_labels(of_items: pl.DataFrame, settings: "SetSettings") -> list[str
             f"no label is left: sets.least_items asks for {settings.least_items} items a label, "
             f"{most}; lower it in params.yaml, or name fewer stop categories"
         )
+    if len(names) > MOST_LABELS:
+        raise StageError(f"{len(names):,} labels are too many, {MOST_LABELS:,} are the most: raise sets.least_items")
     return names
 
 

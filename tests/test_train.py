@@ -1,5 +1,6 @@
 """Stage two on made-up vectors: it learns, it does not peek, and it gives the same answer twice."""
 
+import math
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from pipeline.core.errors import StageError, StoreError
 from pipeline.embeddings.store import Embeddings
 from pipeline.heads.registry import specs
 from pipeline.metrics import selection
+from pipeline.settings import Settings
 from pipeline.training import dataset, tuning
 from pipeline.training.stage import train
 from tests.support.records import rewrite
@@ -156,6 +158,33 @@ def test_positives_weigh_in_the_loss(world):
         world.train("old", "tried", settings=world.changed({**changes, "train.learning_rates": [1e-2]}))
         claims[weight] = world.trained("old", "tried").scores(world.data("old", "validation"))[0].mean()
     assert claims[50.0] > claims[1.0] + 0.1
+
+
+@pytest.mark.parametrize("head", ["average", "noisy_or"])
+def test_a_dimension_that_does_not_vary_costs_nothing(head, tmp_path):
+    made = World(tmp_path, constant=True)
+    made.train("old", head)
+    made.evaluate("old", head)
+    assert made.trained("old", head).heads[0].std[0] == 1
+    assert made.saved("old", head).values().filter(metric="micro_ap", by="all")["value"].min() > 0.8
+
+
+def test_a_loss_or_a_score_that_is_not_finite_ends_the_stage(tmp_path):
+    made = World(tmp_path)
+    with pytest.raises(StageError, match=r"not finite .*learning rate 1e\+30|score is not finite"):
+        made.train("old", "average", settings=diverging(made, 1e30))
+    assert not made.checkpoint("old", "average").exists()
+    made.train("old", "average")
+    head = made.trained("old", "average").heads[0]
+    head.classifier.weight.data[0, 0] = math.nan
+    with pytest.raises(StageError, match="score is not finite"):
+        dataset.scores(head, made.data("old", "test"))
+
+
+def diverging(made: World, rate: float) -> Settings:
+    """The world's settings with a rate that they would refuse: others build them too."""
+    train = made.settings.train.model_copy(update={"learning_rates": [rate]})
+    return made.settings.model_copy(update={"train": train})
 
 
 def test_a_head_that_is_not_compared_leaves_the_graph_s_folders_alone(tmp_path):

@@ -1,12 +1,28 @@
 """A fault in a line and an exit status, for whoever started the program."""
 
+import _thread
 import errno
+import sys
+import threading
 
 from pipeline.core.errors import PipelineError, SettingsError
 
 FULL_DISK = "the disk is full: nothing half-written was left; make room and run the same command again"
+STOPPED = ("stopped; what is finished is kept: run the same command again", 130)  # what a shell gives after Ctrl-C
 NO_MEMORY = "not enough memory: nothing half-written was left; free some, or give smaller sizes in params.yaml"
 OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # how torch says it
+
+
+def heed_ctrl_c() -> None:
+    """Makes a Ctrl-C that Python would print and forget, for it fell into a destructor, stop the program after all."""
+    sys.unraisablehook = _heed
+
+
+def _heed(unraisable: "sys.UnraisableHookArgs") -> None:
+    if isinstance(unraisable.exc_value, KeyboardInterrupt):
+        threading.Timer(0.05, _thread.interrupt_main).start()
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def explain(error: BaseException) -> tuple[str, int] | None:

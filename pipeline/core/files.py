@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,7 +46,8 @@ def write_aside(path: Path) -> Iterator[Path]:
         _clear(path)
         aside = _beside(path, "partial")
         try:
-            yield aside
+            with _destructors_raise():
+                yield aside
             _sync_all(aside)
             _put(aside, path)
         except BaseException as error:
@@ -53,6 +55,27 @@ def write_aside(path: Path) -> Iterator[Path]:
             if number := _system_error(error):
                 raise OSError(number, os.strerror(number), str(path)) from error
             raise
+
+
+@contextmanager
+def _destructors_raise() -> Iterator[None]:
+    """Raises after the block what destructors in it could only print: HDF5 writes when its objects go."""
+    muttered: list[BaseException] = []
+    before = sys.unraisablehook
+
+    def hook(unraisable: "sys.UnraisableHookArgs") -> None:
+        if "h5py" in repr(unraisable.object) and unraisable.exc_value is not None:
+            muttered.append(unraisable.exc_value)
+        else:
+            before(unraisable)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+    if muttered:
+        raise muttered[0]
 
 
 def _beside(path: Path, suffix: str) -> Path:

@@ -61,6 +61,7 @@ class World:
         changes: of the settings, beside FAST.
         poison: whether vectors of images that only test users show are other ones.
         swap_test_labels: whether test users have wrong labels.
+        constant: whether the old backbone's first number never varies.
 
     Attributes:
         project: its files.
@@ -77,6 +78,7 @@ class World:
         *,
         poison: bool = False,
         swap_test_labels: bool = False,
+        constant: bool = False,
     ):
         self.project, self._changes = Project(root), {**FAST, **(changes or {})}
         self.settings = make_settings(self._changes)
@@ -85,6 +87,8 @@ class World:
         self.digests = np.stack([np.frombuffer(provenance.digest(b"%d" % i), np.uint8) for i in range(IMAGES)])
         for backbone, vectors in self._vectors(generator, poison=poison).items():
             path, fingerprint = self.project.store(backbone), FINGERPRINTS[backbone]
+            if constant and backbone == "old":
+                vectors[:, 0] = 0.7
             with open_for_writing(path, fingerprint, self.digests, parameters=1000) as store:
                 store.write(np.arange(IMAGES), vectors)
         self.sets = self._sets(generator, swap_test_labels=swap_test_labels)
