@@ -114,3 +114,15 @@ def test_pixels_under_way_wait_for_each_other_and_a_large_image_goes_alone():
         raise ZeroDivisionError
     with budget.take(100):
         assert not inside
+
+
+def test_an_id_that_is_no_id_costs_its_row(tmp_path):
+    """A file that is one endless line is a single item whose id is the line."""
+    long = "x" * 100_000
+    (tmp_path / "items.csv").write_text(f"item_id,image,categories\n{long},,\na,,\nb\0,,\n")
+    (tmp_path / "purchases.csv").write_text(f"user_id,item_id,time\n{long},a,1\nu,{long},1\nu,a,1\n")
+    source = TableSource(tmp_path)
+    items, purchases = list(source.items()), list(source.purchases())
+    assert [type(entry).__name__ for entry in items] == ["Reject", "RawItem", "RawItem"]
+    assert [type(entry).__name__ for entry in purchases] == ["Reject", "Reject", "RawPurchase"]
+    assert all("more than 512 characters" in entry.reason and len(entry.item_id) <= 100 for entry in purchases[:2])

@@ -23,6 +23,8 @@ from pipeline.ingest.raw import RawItem, RawPurchase, Reject
 SPLITS = tuple(SPLIT_TYPE.categories)
 ROWS_FLOOR, ROWS_A_BYTE = 1_000_000, 8  # of a Parquet file; a row of honest tables takes more than a bit
 TEXT_A_BYTE = 100  # a long path of categories, the same for many items in a row, becomes some bits
+LONGEST_ID, SHOWN = 512, 100  # characters of an id, and of one in a reject
+TOO_LONG = f"an id of more than {LONGEST_ID} characters"
 SECONDS = re.compile(r"[+-]?[0-9]{1,18}")
 
 
@@ -49,6 +51,9 @@ class TableSource:
             if not item_id:
                 yield Reject("item", "", "no item_id")
                 continue
+            if len(item_id) > LONGEST_ID:
+                yield Reject("item", item_id[:SHOWN], TOO_LONG)
+                continue
             read_image = partial(_read_image, self.folder, image) if image else None
             yield RawItem(item_id, _paths(categories), title, read_image)
 
@@ -58,7 +63,7 @@ class TableSource:
             try:
                 yield _purchase(user_id, item_id, time, source_split=source_split)
             except Unusable as fault:
-                yield Reject("purchase", item_id, fault.reason)
+                yield Reject("purchase", item_id[:SHOWN], fault.reason)
 
 
 def _read(folder: Path, name: str, required: tuple[str, ...], *, optional: str) -> pl.DataFrame:
@@ -111,6 +116,8 @@ def _as_text(dtype: pl.DataType, column: str, path: Path) -> pl.Expr:
 def _purchase(user_id: str, item_id: str, time: str, *, source_split: str) -> RawPurchase:
     if not user_id:
         raise Unusable("no user_id")
+    if max(len(user_id), len(item_id)) > LONGEST_ID:
+        raise Unusable(TOO_LONG)
     if not item_id:
         raise Unusable("no item_id")
     if source_split and source_split not in SPLITS:

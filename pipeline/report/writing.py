@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 from tabulate import tabulate
 
-from pipeline.core.files import write_aside, write_json
+from pipeline.core.files import json_text, write_aside
 from pipeline.core.text import printable
 from pipeline.metrics.measure import main_values
 from pipeline.project import Project
@@ -39,7 +39,9 @@ def write_metrics(project: Project, results: Results) -> None:
     """Writes the main metric values for `dvc metrics`, a file a head; what older runs left is gone."""
     with write_aside(project.metrics) as aside:
         for (backbone, head), values in results.values.group_by("backbone", "head", maintain_order=True):
-            write_json(aside / _metrics_file((backbone, head)), main_values(values.rename({"mean": "value"})))
+            path = aside / _metrics_file((backbone, head))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json_text(main_values(values.rename({"mean": "value"})), path), encoding="utf-8")
 
 
 def _metrics_file(pair: Pair) -> str:
