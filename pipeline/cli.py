@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from pipeline.core.failure import STOPPED, explain, heed_ctrl_c
+from pipeline.core.failure import STOPPED, explain, heed_destructors
 from pipeline.project import Project
 from pipeline.settings import Settings, load
 
@@ -283,7 +283,7 @@ def bench_train(context: Context, *, backbone: str, heads: Names, rounds: int, j
 
 def main() -> None:
     """Runs the command line; exits with 0, 1 (a fault that the user can mend), 2 (usage) or 130 (Ctrl-C)."""
-    heed_ctrl_c()
+    heed_destructors()
     try:
         sys.exit(cli(standalone_mode=False))
     except click.ClickException as error:

@@ -13,15 +13,15 @@ NO_MEMORY = "not enough memory: nothing half-written was left; free some, or giv
 OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # how torch says it
 
 
-def heed_ctrl_c() -> None:
-    """Makes a Ctrl-C that Python would print and forget, for it fell into a destructor, stop the program after all."""
+def heed_destructors() -> None:
+    """Makes a Ctrl-C stop the program also where Python would print and forget it, for it fell into a destructor."""
     sys.unraisablehook = _heed
 
 
 def _heed(unraisable: "sys.UnraisableHookArgs") -> None:
     if isinstance(unraisable.exc_value, KeyboardInterrupt):
         threading.Timer(0.05, _thread.interrupt_main).start()
-    else:
+    elif "h5py" not in repr(unraisable.object):  # what HDF5 could not write is an error where it writes (core.files)
         sys.__unraisablehook__(unraisable)
 
 
