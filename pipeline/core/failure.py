@@ -20,7 +20,7 @@ def heed_destructors() -> None:
 
 def _heed(unraisable: "sys.UnraisableHookArgs") -> None:
     if isinstance(unraisable.exc_value, KeyboardInterrupt):
-        threading.Timer(0.05, _thread.interrupt_main).start()
+        threading.Thread(target=_thread.interrupt_main, daemon=True).start()  # from here it would be lost again
     elif "h5py" not in repr(unraisable.object):  # what HDF5 could not write is an error where it writes (core.files)
         sys.__unraisablehook__(unraisable)
 

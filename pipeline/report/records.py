@@ -3,7 +3,7 @@
 An entry is a metric value with its interval.
 """
 
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -62,6 +62,14 @@ class HeadCost(TypedDict):
     folded_milliseconds: float
 
 
+class Machine(TypedDict):
+    """Where times were measured, and with how many threads."""
+
+    processor: str
+    threads: Count
+    torch: str
+
+
 class Cost(TypedDict):
     """What cache/cost/BACKBONE.json holds."""
 
@@ -69,7 +77,7 @@ class Cost(TypedDict):
     classes: Count
     images: Count
     backbone_parameters: Count
-    machine: dict[str, Any]
+    machine: Machine
     heads: dict[str, HeadCost]
 
 
