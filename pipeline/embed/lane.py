@@ -21,11 +21,13 @@ class PixelBatch:
         store: where they go.
         rows: of the pixels.
         pixels: uint8 [size, size, 3] each.
+        lost: gets the rows whose vectors are not finite, and which stay pending.
         unreadable: rows that were met among them and have no pixels.
     """
 
     engine: "Engine"
     store: EmbeddingWriter
+    lost: list[int]
     rows: list[int] = field(default_factory=list)
     pixels: list[np.ndarray] = field(default_factory=list)
     unreadable: list[int] = field(default_factory=list)
@@ -35,9 +37,13 @@ class PixelBatch:
         return self.engine(np.stack(self.pixels)) if self.pixels else None
 
     def write(self, vectors: np.ndarray | None) -> None:
-        """Stores the vectors, and notes what was unreadable."""
+        """Stores the vectors that are finite, and notes what was unreadable."""
         if vectors is not None:
-            self.store.write(np.array(self.rows), vectors)
+            rows = np.array(self.rows)
+            with np.errstate(over="ignore"):
+                finite = np.isfinite(vectors.astype(np.float16)).all(1)
+            self.lost += rows[~finite].tolist()
+            self.store.write(rows[finite], vectors[finite])
         self.store.write_unreadable(np.array(self.unreadable, np.int64))
 
 
@@ -47,11 +53,13 @@ class Lane:
     Attributes:
         crop: what it takes of an image.
         engine: what runs it.
+        lost: rows for which the engine gave no finite vector.
     """
 
     def __init__(self, crop: Crop, engine: "Engine", store: EmbeddingWriter):
         self.crop, self.engine, self._store = crop, engine, store
-        self._batch = PixelBatch(engine, store)
+        self.lost: list[int] = []
+        self._batch = PixelBatch(engine, store, self.lost)
         self._pending = set(store.pending().tolist())
 
     def pending(self) -> np.ndarray:
@@ -79,5 +87,5 @@ class Lane:
 
     def rest(self) -> PixelBatch:
         """What was taken and is in no batch yet."""
-        batch, self._batch = self._batch, PixelBatch(self.engine, self._store)
+        batch, self._batch = self._batch, PixelBatch(self.engine, self._store, self.lost)
         return batch

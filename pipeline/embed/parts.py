@@ -16,7 +16,7 @@ import joblib
 import numpy as np
 
 from pipeline.catalogue.images import Images
-from pipeline.core.errors import SettingsError, StageError
+from pipeline.core.errors import SettingsError, StageError, StoreError
 from pipeline.core.lock import hold
 from pipeline.core.progress import Console, Notes
 from pipeline.embed.backbones.backbone import open_backbone
@@ -71,7 +71,12 @@ def merge_parts(images: Images, target: Target, parts: Sequence[Path], *, consol
     """
     with open_stores(images, [target]) as (store,):
         for path in parts:
-            console.say(f"{path}: {store.copy_from(Embeddings(path))} rows merged")
+            try:
+                part = Embeddings(path)
+            except StoreError as error:
+                said = str(error).partition(": embed")[0]
+                raise StoreError(f"a part is not merged, embed it again: {said}") from None
+            console.say(f"{path}: {store.copy_from(part)} rows merged")
         console.say(f"{target.path}: {len(store.pending()) or 'no'} rows wait for their vectors")
 
 
@@ -182,7 +187,6 @@ def _collect(target: Target, store: EmbeddingWriter, *, rebuild: bool = False) -
             if not rebuild:
                 store.copy_from(Embeddings(path))
             path.unlink()
-        path.with_name(f".{path.name}.lock").unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # other backbones' parts may be there
         for folder in target.path.parent.glob("parts/*-of-*"):
             folder.rmdir()
@@ -206,16 +210,23 @@ def _run(tasks: Sequence[Task], console: Console) -> None:
                 progress.add(len(tasks[number].rows))
                 for line in lines:
                     console.say(f"part {number + 1} of {len(tasks)}: {line}")
-    except (BrokenExecutor, CancelledError) as error:
-        raise StageError(
-            f"the workers were lost ({type(error).__name__}): killed, perhaps for want of memory; what is finished is "
-            "kept, and the same command goes on from there"
-        ) from None
     except multiprocessing.TimeoutError:  # joblib's; no kin of the builtin one
         raise StageError(
             f"a part of {longest} images took longer than {timeout:.0f} s: look at the workers (one that is killed "
             "over and over, for want of memory, say); what is finished is kept"
         ) from None
+    except Exception as error:
+        if not isinstance(error, BrokenExecutor | CancelledError) and not _is_of_dask(error):
+            raise
+        raise StageError(
+            f"the workers were lost ({type(error).__name__}): killed, perhaps for want of memory; what is finished is "
+            "kept, and the same command goes on from there"
+        ) from None
+
+
+def _is_of_dask(error: Exception) -> bool:
+    """Whether a cluster's own machinery failed: a worker killed again and again, a scheduler that is gone."""
+    return type(error).__module__.partition(".")[0] in ("distributed", "tornado")
 
 
 def embed_part(task: Task) -> list[str]:

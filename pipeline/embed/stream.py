@@ -11,7 +11,7 @@ import joblib
 import numpy as np
 
 from pipeline.catalogue.images import Images
-from pipeline.core.errors import Unusable
+from pipeline.core.errors import StageError, Unusable
 from pipeline.core.progress import Console
 from pipeline.embed.flow import InferenceQueue, decoding, pool
 from pipeline.embed.lane import Lane
@@ -109,6 +109,9 @@ def fill(images: Images, lanes: Sequence[Lane], options: RunOptions, *, rows: np
         lanes: the backbones, each with its engine and its store.
         options: how.
         rows: the rows to look at, integer [m], ascending; None: all.
+
+    Raises:
+        StageError: when an engine gave no finite vector for some images; all others are stored.
     """
     pending = np.unique(np.concatenate([lane.pending() for lane in lanes]))
     rows = pending if rows is None else np.intersect1d(rows, pending)
@@ -126,3 +129,9 @@ def fill(images: Images, lanes: Sequence[Lane], options: RunOptions, *, rows: np
                 queue.put(lane.rest())
             queue.finish()
     options.console.say(f"embed: {watch.summary(len(rows))}")
+    for lane in lanes:
+        if lost := sorted(lane.lost):
+            raise StageError(
+                f"{lane.engine} gave no finite vector for {len(lost)} images (rows {', '.join(map(str, lost[:5]))}); "
+                "the others are stored: set embed.precision to float32, or another embed.engine, and run it again"
+            )

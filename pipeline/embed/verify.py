@@ -132,8 +132,12 @@ def verify_sample(store: Embeddings, images: Images, backbone: Backbone, *, chec
         except Unusable as error:
             faults[row] = f"cannot be read any more: {error.reason}"
             continue
-        cosine = float(cosines(store.peek(row)[None], engine(pixels[None]))[0])
-        if not cosine >= SAME_COSINE:  # NaN, where a vector is not finite, is a fault too
+        old, new = store.peek(row)[None], engine(pixels[None])
+        if not np.isfinite(new).all():
+            raise StageError(f"{engine} gives no finite vector for row {row}: check with another embed.engine")
+        cosine = float(cosines(old, new)[0])
+        both_zeros = not old.any() and not new.any()  # they have no direction, and are the same
+        if not cosine >= SAME_COSINE and not both_zeros:  # NaN, where the old vector is not finite, is a fault too
             faults[row] = f"embedded anew it is another vector (cosine {cosine:.4f})"
     return faults
 
