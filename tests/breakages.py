@@ -143,7 +143,7 @@ BREAKAGES = (
         "pipeline/core/lock.py",
         "            if _is(handle, lock):\n",
         "            if True:\n",
-        ("test_core.py",),
+        ("test_lock.py",),
     ),
     Breakage(
         "two writers share a store",
