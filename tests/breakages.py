@@ -57,7 +57,7 @@ BREAKAGES = (
     Breakage(
         "rows shifted by one",
         "pipeline/embed/lane.py",
-        "self.store.write(np.array(self.rows), vectors)",
+        "self.store.write(rows[finite], vectors[finite])",
         "self.store.write(np.array(self.rows), np.roll(vectors, 1, axis=0))",
         ("test_embed.py",),
     ),
