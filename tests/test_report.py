@@ -19,6 +19,7 @@ from pipeline.report.plots.plot import Drawing, Plot
 from pipeline.report.results import Results, gather
 from pipeline.report.stage import report
 from pipeline.report.table import Table
+from tests.support.records import rewrite
 from tests.support.results import (
     DESCRIPTION,
     DIGEST,
@@ -263,3 +264,12 @@ def test_what_is_absent_or_damaged_is_told(project):
     with pytest.raises(StageError, match=r"description.json is missing: run visagg sets"):
         report(project, report_settings("b0"))
     assert not any((project.root / "reports").rglob("*"))
+
+
+def test_results_that_do_not_belong_together_are_told_with_what_makes_them_anew(project):
+    rewrite(project.popularity / saved.RECORD, sets_digest="abc")
+    with pytest.raises(StageError, match=r"popularity is of other sets: run visagg popularity, or dvc repro"):
+        report(project, report_settings("b0"))
+    rewrite(project.popularity / saved.RECORD, sets_digest=DIGEST, resamples=3)
+    with pytest.raises(StageError, match=r"have other resamples: run visagg evaluate, or dvc repro"):
+        report(project, report_settings("b0"))

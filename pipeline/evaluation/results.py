@@ -21,7 +21,7 @@ from pipeline.core.handover import Files, Hex
 from pipeline.metrics.schema import SCHEMA
 
 RECORD, VALUES, SETS = "results.json", "values.parquet", "sets.parquet"
-AGAIN = "run visagg evaluate"  # for messages
+AGAIN = "run visagg evaluate"  # for messages: what makes most of them anew
 SET_SCHEMA = {  # and a column a metric at k
     "set_id": pl.String(),
     "images": pl.List(pl.UInt32),
@@ -77,10 +77,12 @@ class HeadResults:
     Attributes:
         folder: where they lie.
         record: what belongs to them.
+        again: what makes them anew, for messages.
     """
 
     folder: Path
     record: ResultRecord
+    again: str
 
     @property
     def training(self) -> TrainingRecord | None:
@@ -106,11 +108,11 @@ class HeadResults:
             StageError: when they are of others.
         """
         if self.record["sets_digest"] != sets_digest:
-            raise StageError(f"{self.folder} is of other sets: {AGAIN}, or dvc repro")
+            raise StageError(f"{self.folder} is of other sets: {self.again}, or dvc repro")
 
     def _table(self, name: str, schema: dict, *, nullable: tuple[str, ...] = ()) -> pl.DataFrame:
         digest = self.record["files"].get(name, "")
-        return handover.read_frame(self.folder / name, schema, digest=digest, again=AGAIN, nullable=nullable)
+        return handover.read_frame(self.folder / name, schema, digest=digest, again=self.again, nullable=nullable)
 
 
 def write(
@@ -144,12 +146,16 @@ def write(
         handover.write_record_of(aside, RECORD, content, files=tables)
 
 
-def read(folder: Path) -> HeadResults | None:
+def read(folder: Path, *, again: str = AGAIN) -> HeadResults | None:
     """Opens a head's results; None where it has not been evaluated.
+
+    Args:
+        folder: where they lie.
+        again: what makes them anew, for messages.
 
     Raises:
         StageError: when they are damaged.
     """
     if not handover.exists(folder):
         return None
-    return HeadResults(folder, handover.read_record(folder / RECORD, ResultRecord, again=AGAIN))
+    return HeadResults(folder, handover.read_record(folder / RECORD, ResultRecord, again=again), again)

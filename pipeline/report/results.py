@@ -123,7 +123,7 @@ def gather(project: Project, settings: "Settings") -> Results:
     swaps = read_swaps(project, digest)
     merged = _merged(project, swaps)
     folders = {FLOOR: project.popularity, **{pair: project.results(*pair) for pair in pairs}, **merged}
-    opened = _open(folders, digest)
+    opened = _open(folders, merged, digest)
     samples = {pair: _samples(results.values()) for pair, results in opened.items()}
     if not samples.keys() & set(pairs):
         raise StageError("no compared backbone and head has results: run visagg evaluate, or dvc repro")
@@ -153,15 +153,17 @@ def gather(project: Project, settings: "Settings") -> Results:
     )
 
 
-def _open(folders: dict[Pair, Path], sets_digest: str) -> dict[Pair, saved.HeadResults]:
+def _open(folders: dict[Pair, Path], merged: dict[Pair, Path], sets_digest: str) -> dict[Pair, saved.HeadResults]:
     """Those results that there are; all of the sets that are described, and on as many resamples: they are paired."""
-    opened = {pair: results for pair, path in folders.items() if (results := saved.read(path)) is not None}
-    for results in opened.values():
-        results.require(sets_digest)
-    counts = {results.record["resamples"]: results.folder for results in opened.values()}
+    opened = {}
+    for pair, path in folders.items():
+        maker = "popularity" if pair == FLOOR else "merge" if pair in merged else "evaluate"
+        if (results := saved.read(path, again=f"run visagg {maker}")) is not None:
+            results.require(sets_digest)
+            opened[pair] = results
+    counts = {results.record["resamples"]: str(results.folder) for results in opened.values()}
     if len(counts) > 1:
-        found = ", ".join(f"{count} resamples in {folder}" for count, folder in sorted(counts.items()))
-        raise StageError(f"results do not belong together ({found}): run visagg evaluate, or dvc repro")
+        raise StageError(f"{' and '.join(counts.values())} have other resamples: run visagg evaluate, or dvc repro")
     return opened
 
 
