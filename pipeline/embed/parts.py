@@ -5,6 +5,7 @@ that know nothing of each other. What travels is paths: workers see the same fil
 """
 
 import contextlib
+import logging
 import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError
@@ -263,6 +264,8 @@ def _open_workers(workers: Workers) -> Iterator[int]:
         from distributed import Client
     except ImportError:
         raise SettingsError("dask is not installed: pip install 'visagg[dask]'") from None
+    for name in ("distributed", "distributed.client", "distributed.core"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # pages, when a scheduler is lost: one line says it
     try:
         client = Client(scheduler, timeout=SECONDS_TO_CONNECT)
     except (OSError, TimeoutError, ValueError) as error:
@@ -271,4 +274,6 @@ def _open_workers(workers: Workers) -> Iterator[int]:
         slots = sum(worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
         if not slots:
             raise StageError(f"the dask scheduler at {scheduler} has no workers: start dask worker {scheduler}")
+        if slots == 1:  # joblib would then do the work in this process
+            raise StageError(f"the dask cluster at {scheduler} has one thread: start a worker with --nthreads 2")
         yield slots
