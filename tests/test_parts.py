@@ -238,7 +238,7 @@ def test_a_dask_cluster_gives_the_bytes_of_one_run(whole):
     assert any(line.startswith("part 2 of 2: embed: 20 images in ") for line in lines)
 
 
-def test_a_dask_scheduler_that_is_not_there_or_has_no_workers_costs_one_line(whole, monkeypatch):
+def test_a_dask_scheduler_that_is_not_there_or_has_too_few_workers_costs_one_line(whole, monkeypatch):
     distributed = pytest.importorskip("distributed")
     monkeypatch.setattr(parts, "SECONDS_TO_CONNECT", 0.5)
     status, lines = visagg("embed", "lite0", "--scheduler", "tcp://127.0.0.1:9")
@@ -248,6 +248,10 @@ def test_a_dask_scheduler_that_is_not_there_or_has_no_workers_costs_one_line(who
         status, lines = visagg("embed", "lite0", "--scheduler", address := empty.scheduler_address)
     said = f"visagg: the dask scheduler at {address} has no workers: start dask worker {address}"
     assert status == 1 and lines == [said]
+    words = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "protocol": "tcp", "dashboard_address": ":0"}
+    with distributed.LocalCluster(**words) as single:
+        status, lines = visagg("embed", "lite0", "--scheduler", single.scheduler_address)
+    assert status == 1 and lines[-1].endswith("has one thread: start a worker with --nthreads 2"), lines
 
 
 def test_dask_that_is_not_installed_costs_one_line(whole, monkeypatch):
