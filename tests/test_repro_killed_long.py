@@ -99,12 +99,20 @@ def clear(project: Path) -> None:
 
 
 def mended(project: Path, counts: Counter, group: int) -> None:
-    """Runs it again until it is done: once more where an orphan held an output."""
+    """Runs it again until it is done: once more where an orphan held an output, or DVC had cut its own dvc.lock.
+
+    DVC writes dvc.lock in place: killed at that moment it cannot read it any more, says so in a line, and goes on once
+    the file is gone.
+    """
     for last in (False, True):
         again = start(project)
         said = again.communicate()[0]
         if again.returncode == 0:
             return
+        if not last and "dvc.lock' validation failed" in said:
+            counts["reruns that needed dvc.lock removed, which DVC had cut"] += 1
+            delete(project / "dvc.lock")
+            continue
         assert not last and HELD in said and "Traceback" not in said, said[-3000:]
         counts["reruns that were told who holds an output"] += 1
         end = time.monotonic() + SECONDS
