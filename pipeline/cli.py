@@ -72,7 +72,7 @@ def ingest(context: Context) -> None:
 @command(cli)
 def sets(context: Context) -> None:
     """Purchases to labelled image sets: data/sets.parquet, data/labels.json, data/description.json."""
-    from pipeline.sets import make_sets
+    from pipeline.sets.stage import make_sets
 
     make_sets(context.project, context.settings)
 

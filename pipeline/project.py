@@ -38,6 +38,11 @@ class Project:
         return self.root / "data/sets.parquet"
 
     @property
+    def image_labels(self) -> Path:
+        """What each image shows by itself."""
+        return self.root / "data/image_labels.parquet"
+
+    @property
     def labels(self) -> Path:
         """The labels' names."""
         return self.root / "data/labels.json"

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 import torch
 
-from pipeline.catalogue.labelled_sets import SETS, read_sets, write_sets
+from pipeline.catalogue.labelled_sets import SETS, read_sets
 from pipeline.core import provenance
 from pipeline.core.errors import StageError, StoreError
 from pipeline.embeddings.store import Embeddings
@@ -14,6 +14,7 @@ from pipeline.heads.classifier import build_head
 from pipeline.heads.presets import PRESETS
 from pipeline.project import Project
 from pipeline.training import dataset
+from tests.support.labelled import write_sets
 
 VECTORS, NOTHING = np.array([[n + 1, -n, n * n / 8] for n in range(7)], np.float32), [0, 0, 0]  # images', padding's
 
@@ -36,7 +37,7 @@ def load(tmp_path):
 
     def read(split, rows=rows, digests=digests):
         frame, images_digest = pl.DataFrame(rows, schema=SETS, orient="row"), provenance.digest_images(digests)
-        write_sets(project.sets, project.labels, frame=frame, labels=["x", "y", "z"], images_digest=images_digest)
+        write_sets(project, frame=frame, labels=["x", "y", "z"], images_digest=images_digest)
         return dataset.load(read_sets(project.sets, project.labels), Embeddings(project.store("net")), split)
 
     return read

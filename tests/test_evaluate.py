@@ -7,13 +7,14 @@ import polars as pl
 import pytest
 from sklearn.metrics import average_precision_score, f1_score
 
-from pipeline.catalogue.labelled_sets import SETS, write_sets
+from pipeline.catalogue.labelled_sets import SETS
 from pipeline.core.errors import StageError, StoreError
 from pipeline.evaluation import results
 from pipeline.evaluation.evaluate import evaluate
 from pipeline.evaluation.popularity import evaluate_popularity
 from pipeline.metrics.measure import OVERALL, main_values
 from pipeline.project import Project
+from tests.support.labelled import write_sets
 from tests.support.records import rewrite
 from tests.support.settings import make_settings
 from tests.support.world import World, contents
@@ -185,7 +186,7 @@ def popular(tmp_path) -> pl.DataFrame:
     rows = [(f"{split}{i}", [0], of_set, split) for split, sets in labels.items() for i, of_set in enumerate(sets)]
     project = Project(tmp_path)
     frame, labels = pl.DataFrame(rows, schema=SETS, orient="row"), ["hat", "shoe", "belt"]
-    write_sets(project.sets, project.labels, frame=frame, labels=labels, images_digest="abc")
+    write_sets(project, frame=frame, labels=labels, images_digest="abc")
     evaluate_popularity(project, make_settings({"evaluate.ks": [1, 2], "evaluate.resamples": 100}))
     assert sorted(contents(project.popularity)) == ["results.json", "values.parquet"]
     return results.read(project.popularity).values()

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pipeline import images
-from pipeline.catalogue.labelled_sets import SETS, read_sets, write_sets
+from pipeline.catalogue.labelled_sets import SETS, read_sets
 from pipeline.catalogue.tables import TABLES, write_tables
 from pipeline.core.errors import StageError, Unusable
 from pipeline.evaluation import results
@@ -20,6 +20,7 @@ from pipeline.project import Project
 from pipeline.report import gallery
 from pipeline.settings import Settings
 from tests.support.images import bank, jpeg
+from tests.support.labelled import write_sets
 from tests.support.records import rewrite, rewrite_files
 from tests.support.settings import make_settings
 
@@ -73,7 +74,7 @@ def project(tmp_path) -> Project:
     sets += [("unlabelled", [0], [], "test"), ("learnt", [0], [0], "train")]
     labels = ["hats", "shoes", "skirts", "totes"]
     frame = pl.DataFrame(sets, SETS, orient="row")
-    write_sets(project.sets, project.labels, frame=frame, labels=labels, images_digest=digest)
+    write_sets(project, frame=frame, labels=labels, images_digest=digest)
     sets_digest = read_sets(project.sets, project.labels).digest
     for shift, pair in enumerate(PAIRS):
         predicted = [[0, 1, 2][: (i + shift * (i == 3)) % 4] or [3] for i in range(USERS)]

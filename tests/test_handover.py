@@ -9,12 +9,13 @@ import pytest
 from typing_extensions import TypedDict
 
 from pipeline.catalogue import tables
-from pipeline.catalogue.labelled_sets import SETS, read_sets, write_sets
+from pipeline.catalogue.labelled_sets import IMAGE_LABELS, SETS, read_image_labels, read_sets
 from pipeline.core import files, handover
 from pipeline.core.errors import StageError
 from pipeline.core.handover import Dim, read_frame, read_record, sealed, write_record
 from pipeline.project import Project
-from pipeline.sets import frequent_labels
+from pipeline.sets.labels import frequent_labels
+from tests.support.labelled import write_sets
 from tests.support.settings import make_settings
 from tests.support.world import World, write_catalogue
 
@@ -93,7 +94,7 @@ def test_sets_of_one_run_beside_labels_of_another_are_refused(tmp_path):
 
     def write(labels, index):
         frame = pl.DataFrame([("u", [0], [index], "train")], schema=SETS, orient="row")
-        write_sets(project.sets, project.labels, frame=frame, labels=labels, images_digest="ab")
+        write_sets(project, frame=frame, labels=labels, images_digest="ab")
 
     write(["coats", "hats"], 1)
     old = project.labels.read_bytes()
@@ -102,6 +103,25 @@ def test_sets_of_one_run_beside_labels_of_another_are_refused(tmp_path):
     project.labels.write_bytes(old)  # killed between the two
     with pytest.raises(StageError, match=r"sets.parquet is damaged .*: run visagg sets, or dvc repro"):
         read_sets(project.sets, project.labels)
+
+
+def test_what_images_show_is_of_the_same_run_as_the_labels(tmp_path):
+    project, frame = Project(tmp_path), pl.DataFrame([("u", [0], [0], "train")], schema=SETS, orient="row")
+
+    def write(rows):
+        table = pl.DataFrame(rows, IMAGE_LABELS, orient="row")
+        write_sets(project, frame=frame, labels=["coats", "hats"], images_digest="ab", image_labels=table)
+        return project.image_labels.read_bytes()
+
+    old = write([(0, [1]), (3, [0, 1])])
+    assert read_image_labels(project.image_labels, project.labels).rows() == [(0, [1]), (3, [0, 1])]
+    for wrong in ([(0, [2])], [(0, [1]), (0, [0])]):
+        write(wrong)
+        with pytest.raises(StageError, match=r"image_labels.parquet is damaged"):
+            read_image_labels(project.image_labels, project.labels)
+    project.image_labels.write_bytes(old)
+    with pytest.raises(StageError, match=r"image_labels.parquet is damaged .*: run visagg sets, or dvc repro"):
+        read_image_labels(project.image_labels, project.labels)
 
 
 def test_tables_of_one_catalogue_beside_images_of_another_are_refused(tmp_path):

@@ -89,6 +89,7 @@ def clear(project: Path) -> None:
         "cache",
         "data/catalogue",
         "data/sets.parquet",
+        "data/image_labels.parquet",
         "data/labels.json",
         "data/description.json",
         "reports",

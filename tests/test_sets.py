@@ -12,16 +12,9 @@ from pipeline.catalogue.images import write_images
 from pipeline.core import provenance
 from pipeline.core.errors import StageError
 from pipeline.project import Project
-from pipeline.sets import (
-    CatalogueTables,
-    Labels,
-    assign_splits,
-    build_sets,
-    frequent_labels,
-    label_items,
-    make_sets,
-    of_one_image,
-)
+from pipeline.sets.building import CatalogueTables, assign_splits, build_sets, of_one_image
+from pipeline.sets.labels import Labels, frequent_labels, label_images, label_items
+from pipeline.sets.stage import make_sets
 from pipeline.settings import SetSettings, SplitSettings
 from tests.support.records import unsealed
 from tests.support.settings import make_settings
@@ -125,6 +118,14 @@ def test_purchases_of_one_moment_keep_the_order_of_the_catalogue():
 def test_items_that_share_an_image_show_it_once_and_both_are_labelled():
     items = {"a": (4, ["hat"]), "b": (4, ["coat"]), "c": (1, ["hat"])}
     assert made(items, [("u", item, time) for time, item in enumerate("abc")])[0]["u"] == ([4, 1], ["coat", "hat"])
+
+
+def test_what_an_image_shows_is_the_labels_of_all_items_that_have_it():
+    items = shop(
+        {"a": (4, ["hat", "rare"]), "b": (4, ["coat"]), "c": (1, ["hat"]), "d": (2, ["rare"]), "e": (None, ["hat"])}
+    )
+    shown = label_images(items, Labels(["coat", "hat"], label_items(items, settings())))
+    assert shown.rows() == [(1, [1]), (4, [0, 1])]
 
 
 def test_users_above_twice_the_mean_are_dropped():

@@ -20,7 +20,7 @@ from pipeline.heads.spec import HeadSpec
 from pipeline.metrics.bootstrap import estimate, sample_weights
 from pipeline.metrics.selection import micro_of_seeds
 from pipeline.project import Project
-from pipeline.sets import of_one_image
+from pipeline.sets.building import of_one_image
 from pipeline.training import dataset
 from pipeline.training.dataset import Dataset
 from pipeline.training.tuning import Data, Tuned, tune

@@ -34,7 +34,7 @@ LOADED = (  # what the stages import when they run
     "pipeline.ingest.stage",
     "pipeline.ingest.readers",
     "pipeline.ingest.demo.shop",
-    "pipeline.sets",
+    "pipeline.sets.stage",
     "pipeline.heads.declare",
     "pipeline.embed.stage",
     "pipeline.training.stage",

@@ -62,7 +62,7 @@ STAGES = {
         Stage(
             "sets",
             ("sets",),
-            ("data/sets.parquet", "data/labels.json", "data/description.json"),
+            ("data/sets.parquet", "data/image_labels.parquet", "data/labels.json", "data/description.json"),
             {"sets.least_items": 15, "sets.split.seed": 1},
             readers=("train", "popularity"),
         ),

@@ -24,6 +24,7 @@ from pipeline.training import checkpoint, dataset
 from pipeline.training.checkpoint import TrainedHead
 from pipeline.training.dataset import Dataset
 from pipeline.training.stage import train
+from tests.support.labelled import write_sets
 from tests.support.settings import make_settings
 
 KINDS, DIM, NEW_DIM, IMAGES = 4, 24, 30, 300
@@ -97,9 +98,8 @@ class World:
 
     def write_sets(self, frame: pl.DataFrame | None = None, labels: list[str] | None = None) -> None:
         """The world's sets and labels, or others, as `visagg sets` leaves them."""
-        labelled_sets.write_sets(
-            self.project.sets,
-            self.project.labels,
+        write_sets(
+            self.project,
             frame=self.sets if frame is None else frame,
             labels=labels or self.labels,
             images_digest=provenance.digest_images(self.digests),

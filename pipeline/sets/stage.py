@@ -1,0 +1,92 @@
+"""The stage: the catalogue to labelled sets, what each image shows, and a description of both."""
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from pipeline.catalogue.labelled_sets import SetFiles, write_sets
+from pipeline.catalogue.tables import NO_IMAGE, SPLITS, Catalogue
+from pipeline.core import handover
+from pipeline.core.lock import hold
+from pipeline.project import Project
+from pipeline.sets.building import CatalogueTables, LabelledSets, build_sets
+from pipeline.sets.labels import Labels, frequent_labels, label_images, label_items
+
+if TYPE_CHECKING:
+    from pipeline.settings import Settings
+
+
+def make_sets(project: Project, settings: "Settings") -> None:
+    """Writes sets.parquet, image_labels.parquet, labels.json and description.json from the catalogue.
+
+    Raises:
+        StageError: when no label or no set is left, or a split is empty.
+    """
+    files = SetFiles(project.sets, project.image_labels, project.labels)
+    with hold(files.sets, files.image_labels, files.labels, project.description):
+        opened = Catalogue.open(project.catalogue)
+        tables, images = CatalogueTables.of(opened), opened.images()
+        of_items = label_items(tables.items, settings.sets)
+        labels = Labels(frequent_labels(of_items, settings.sets), of_items)
+        sets = build_sets(tables, labels, settings.sets)
+        digest = write_sets(
+            files,
+            frame=sets.frame,
+            image_labels=label_images(tables.items, labels),
+            labels=labels.names,
+            images_digest=images.digest(),
+        )
+        source = settings.source.name
+        description = {
+            "source": source,
+            "simulated": source == "demo",
+            "sets_digest": digest,
+            **describe(tables, labels, sets, distinct_images=len(images)),
+            "unreadable_images": touched_by_unreadable(tables, labels, sets.frame),
+        }
+        handover.write_record(project.description, description)
+
+
+def describe(tables: CatalogueTables, labels: Labels, sets: LabelledSets, *, distinct_images: int) -> dict:
+    """What the data are, and what could not be used: the content of description.json."""
+    reasons = tables.rejects.group_by("stage", "reason").len().sort("stage", "reason")
+    frequency = sets.frame["labels"].explode().value_counts()
+    return {
+        "items": len(tables.items),
+        "items_with_image": len(tables.items) - tables.items["image"].null_count(),
+        "distinct_images": distinct_images,
+        "purchases": len(tables.purchases),
+        **sets.users,
+        "sets": _describe_splits(sets.frame),
+        "labels": len(labels.names),
+        "sets_a_label": {labels.names[label]: count for label, count in sorted(frequency.iter_rows())},
+        "rejects": {f"{stage}: {reason}": count for stage, reason, count in reasons.iter_rows()},
+    }
+
+
+def _describe_splits(sets: pl.DataFrame) -> dict[str, dict[str, float]]:
+    """Of each split: how many sets, how large, and how much of what they show training shows too."""
+    trained = sets.filter(pl.col("split") == "train")["images"].explode().unique().implode()
+    measured = {
+        "images_a_set": pl.col("images").list.len().mean(),
+        "labels_a_set": pl.col("labels").list.len().mean(),
+        "share_of_images_in_training": pl.col("images").explode().is_in(trained).mean(),
+    }
+    parts = {split: sets.filter(pl.col("split") == split) for split in SPLITS.categories}
+    return {
+        split: {"sets": len(part), **{name: round(part.select(mean).item(), 3) for name, mean in measured.items()}}
+        for split, part in parts.items()
+    }
+
+
+def touched_by_unreadable(tables: CatalogueTables, labels: Labels, sets: pl.DataFrame) -> dict[str, int]:
+    """How far unreadable images reach: items that have one, sets whose user bought such an item, labels they have."""
+    unreadable = (pl.col("stage") == "image") & (pl.col("reason") != NO_IMAGE)
+    items = tables.rejects.filter(unreadable).select("item_id").unique()
+    users = tables.purchases.join(items, on="item_id", how="semi").select(set_id="user_id").unique()
+    touched = labels.of_items.join(items, on="item_id", how="semi").filter(pl.col("label").is_in(labels.names))
+    return {
+        "items": len(items),
+        "sets": len(sets.join(users, on="set_id", how="semi")),
+        "labels": touched["label"].n_unique(),
+    }
