@@ -13,7 +13,7 @@ from pipeline.core.bounds import Alias, Count, Distinct, Few, Name, Place, Rate,
 from pipeline.core.errors import SettingsError
 from pipeline.core.text import printable, shortened, shown
 from pipeline.core.yaml_file import read_yaml
-from pipeline.heads.presets import PRESETS
+from pipeline.heads.presets import PRESETS, REGULARISED
 from pipeline.heads.registry import parse
 from pipeline.heads.spec import HeadSpec
 
@@ -116,10 +116,12 @@ class TrainSettings(Section):
     """Stage two, the same for every head.
 
     Attributes:
-        seeds: one run each; the first one tries every learning rate.
+        seeds: one run each; the first one tries rates, dropouts and cycles.
         learning_rates: the peak of the one-cycle schedule; validation chooses one.
+        dropouts: likewise, of heads that leave it to tuning.
+        cycles: lengths of the schedule, in epochs, ascending: all rates and dropouts are tried with the first one, the
+            better half of them with the next one, and so on.
         batch_size: sets a step.
-        max_epochs: at most.
         patience: epochs without a better validation score before a run stops.
         positive_weight: of positives in the loss.
         weight_decay: of AdamW.
@@ -127,11 +129,18 @@ class TrainSettings(Section):
 
     seeds: Distinct[Seed]
     learning_rates: Distinct[Rate]
+    dropouts: Distinct[bounds.SomeShare]
+    cycles: Distinct[Few]
     batch_size: Count
-    max_epochs: Few
     patience: Few
     positive_weight: bounds.Weight
     weight_decay: bounds.Decay
+
+    @model_validator(mode="after")
+    def _cycles_ascend(self) -> "TrainSettings":
+        if self.cycles != sorted(self.cycles):
+            raise SettingsError("train.cycles: name the shortest one first")
+        return self
 
 
 class EvaluateSettings(Section):
@@ -170,7 +179,7 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _names_are_declared(self) -> "Settings":
-        if shadowing := sorted(self.heads.keys() & PRESETS.keys()):
+        if shadowing := sorted(name for name in self.heads if name.removesuffix(REGULARISED) in PRESETS):
             raise SettingsError(f"heads.{shadowing[0]}: a preset has this name")
         for alias in (*self.compare.backbones, self.ablation.backbone):
             self.backbone(alias)
@@ -208,6 +217,8 @@ class Settings(Section):
         """
         if name in PRESETS:
             return PRESETS[name]
+        if name not in self.heads and (base := name.removesuffix(REGULARISED)) != name:
+            return self.head(base).regularised()
         if name not in self.heads:
             nearest = _nearest(name, [*self.heads, *PRESETS])
             raise SettingsError(

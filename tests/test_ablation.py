@@ -34,7 +34,7 @@ class Ablated:
 
 @pytest.fixture(scope="module")
 def ablated(tmp_path_factory) -> Ablated:
-    changes = {"ablation.heads": HEADS, "train.max_epochs": 3, "sets.least_items": 1}
+    changes = {"ablation.heads": HEADS, "train.cycles": [3], "sets.least_items": 1}
     world, trained = World(tmp_path_factory.mktemp("world"), changes), []
     world.write_catalogue()
 

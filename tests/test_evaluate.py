@@ -21,7 +21,7 @@ from tests.support.world import World, contents
 
 HEADS = ["average", "noisy_or"]
 RATE = 1 / 300  # which six decimals cannot say
-CHANGES = {"compare.heads": HEADS, "train.learning_rates": [RATE, 1e-4], "train.max_epochs": 4}
+CHANGES = {"compare.heads": HEADS, "train.learning_rates": [RATE, 1e-4], "train.cycles": [4]}
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +127,9 @@ def test_the_share_of_new_images_is_that_of_images_which_no_training_set_shows(c
 def test_curves_are_of_the_kept_runs_alone(world):
     training = world.saved("old", "average").training
     record = world.trained("old", "average").checkpoint
-    assert training["learning_rate"] == record.learning_rate == RATE
-    assert training["validation_micro_ap"] == record.tuning
+    assert training["chosen"] == vars(record.chosen)
+    assert record.chosen.learning_rate == RATE
+    assert training["tried"] == [vars(trial) for trial in record.tried]
     assert training["seeds"] == [vars(result) for result in record.seeds]
     epochs = training["epochs"]
     assert [(epoch["seed"], epoch["epoch"]) for epoch in epochs] == [(seed, e) for seed in (0, 1) for e in (1, 2, 3, 4)]

@@ -38,7 +38,7 @@ from tests.support.world import contents as files_of
 
 QUICK = {
     "train.seeds": [0],
-    "train.max_epochs": 2,
+    "train.cycles": [2],
     "compare.heads": ["average", "noisy_or"],
     "compare.backbones": ["old", "new"],
 }

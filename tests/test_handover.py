@@ -139,7 +139,7 @@ def test_tables_of_one_catalogue_beside_images_of_another_are_refused(tmp_path):
 
 
 def test_a_head_of_other_sets_is_refused_for_it_may_know_the_users(tmp_path):
-    made = World(tmp_path, {"train.max_epochs": 1})
+    made = World(tmp_path, {"train.cycles": [1]})
     made.train("old", "average")
     made.write_sets(made.sets.with_columns(split=made.sets["split"].reverse()))
     with pytest.raises(StageError, match="trained on other sets"):

@@ -125,7 +125,7 @@ def test_merging_twice_gives_the_same_bytes(world, copied):
 def test_a_head_trained_anew_is_merged_anew(copied):
     first = contents(copied.project.all_merged)
     shutil.rmtree(copied.project.checkpoint("old", "average"))
-    copied.train("old", "average", settings=copied.changed({"train.max_epochs": 3, "train.patience": 3}))
+    copied.train("old", "average", settings=copied.changed({"train.cycles": [3], "train.patience": 3}))
     merged(copied)
     changed = {name for name, content in contents(copied.project.all_merged).items() if content != first[name]}
     assert changed == {name for name in first if name.startswith("old/new/average/")}

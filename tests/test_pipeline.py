@@ -24,7 +24,7 @@ SMALL = {
     "compare.heads": ["average", "noisy_or"],
     "train.seeds": [0, 1],
     "train.learning_rates": [1e-2],
-    "train.max_epochs": 2,
+    "train.cycles": [2],
     "evaluate.resamples": 100,
     "embed.engine": "torch",  # starts soonest
     "ablation.heads": ["average"],

@@ -149,7 +149,7 @@ def test_a_missing_pair_is_named_and_the_rest_stands(project, no_plots):
     assert "b1 noisy_or. Compared, but without results" in project.page.read_text()
     assert row_of(project, "headline", backbone="b1", head="noisy_or")["micro F1"] == "missing"
     assert row_of(project, "headline", backbone="b0", head="noisy_or")["micro F1"] != "missing"
-    for name in ("quality", "size", "tuning"):
+    for name in ("quality", "size"):
         rows = [row for row in cells(project, name) if row["backbone"] == "b1"]
         assert rows, name
         assert all("missing" in row.values() for row in rows), name

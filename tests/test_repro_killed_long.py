@@ -34,7 +34,7 @@ SMALL = {
     "ablation.heads": ["average"],
     "train.seeds": [0],
     "train.learning_rates": [1e-2],
-    "train.max_epochs": 1,
+    "train.cycles": [1],
     "evaluate.resamples": 100,
     "embed.engine": "torch",
     "swap": {},

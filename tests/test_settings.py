@@ -5,7 +5,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from pipeline.core.errors import SettingsError
-from pipeline.heads.presets import PRESETS
+from pipeline.heads.presets import preset
 from pipeline.heads.registry import parse
 from pipeline.settings import load
 from tests.support.settings import ABSENT, SHIPPED, changed, make_settings, write_settings
@@ -31,7 +31,7 @@ def refused(tmp_path, changes):
 def test_the_shipped_settings_load_as_they_are_written():
     settings, content = load(SHIPPED), YAML(typ="safe").load(SHIPPED)
     assert settings.model_dump() == content
-    assert settings.compared() == {name: PRESETS[name] for name in content["compare"]["heads"]}
+    assert settings.compared() == {name: preset(name) for name in content["compare"]["heads"]}
     assert settings.backbone(settings.compare.backbones[0]).model
 
 
@@ -156,7 +156,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path, content, said):
     [
         ("train.seeds", [2**64]),
         ("train.batch_size", 2**64),
-        ("train.max_epochs", 10**9),
+        ("train.cycles", [10**9]),
         ("train.learning_rates", [0.01, 0.01000000001]),
         ("train.learning_rates", [1e308]),
         ("train.learning_rates", [1e-320]),
@@ -214,7 +214,7 @@ def test_settings_cannot_be_changed_once_they_are_read():
 
 def test_a_head_made_of_parts_stands_wherever_a_preset_may():
     settings = make_settings({"heads.mine": PARTS, "compare.heads": ["average", "mine"], "ablation.heads": ["mine"]})
-    assert settings.compared() == {"average": PRESETS["average"], "mine": parse(PARTS)}
+    assert settings.compared() == {"average": preset("average"), "mine": parse(PARTS)}
     assert settings.require("lite0", "mine", "average") is None
 
 

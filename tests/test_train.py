@@ -45,7 +45,7 @@ PARTS = [{"pool": "attention", "gate": "context"}, {"pool": "mean", "hidden": No
 
 @pytest.mark.parametrize("parts", [*POOLS, *PARTS], ids=lambda parts: " ".join(map(str, parts.values())))
 def test_every_pool_learns_and_is_scored(parts, world):
-    quick = {"train.seeds": [0], "train.learning_rates": [2e-2], "train.max_epochs": 4}
+    quick = {"train.seeds": [0], "train.learning_rates": [2e-2], "train.cycles": [4]}
     settings = world.changed({"heads": {"tried": parts}, **quick})
     world.train("old", "tried", settings=settings)
     trained = world.trained("old", "tried")
@@ -79,7 +79,7 @@ def test_the_same_seeds_give_the_same_bytes_on_any_number_of_cores(world, tmp_pa
 
 
 def test_every_seed_starts_elsewhere(world):
-    settings = world.changed({"train.learning_rates": [1e-12], "train.max_epochs": 1, **TRIED})
+    settings = world.changed({"train.learning_rates": [1e-12], "train.cycles": [1], **TRIED})
     world.train("old", "tried", settings=settings)
     first, second = (head.classifier[0].weight for head in world.trained("old", "tried").heads)
     assert (first - second).abs().mean() > 0.01
@@ -97,29 +97,55 @@ def test_training_does_not_look_at_the_test_split(world, tmp_path):
     assert after.mean() < before.mean() - 0.2, "the change is to be seen in the test values"
 
 
-def test_the_learning_rate_and_epoch_are_the_best_on_validation(world):
+def test_what_is_chosen_is_the_best_on_validation(world):
     record, history = trained(world, "average_fc").checkpoint, history_of(world, "average_fc")
     first = history.filter(seed=0).group_by("learning_rate").agg(pl.col("micro_ap").max()).sort("micro_ap")
-    assert record.learning_rate == first["learning_rate"][-1]
-    assert record.tuning == {f"{rate:g}": pytest.approx(best, abs=1e-6) for rate, best in first.iter_rows()}
+    assert record.chosen.learning_rate == first["learning_rate"][-1]
+    tried = {trial.learning_rate: pytest.approx(trial.micro_ap, abs=1e-6) for trial in record.tried}
+    assert dict(first.iter_rows()) == tried
     assert [result.seed for result in record.seeds] == [0, 1]
     for result in record.seeds:
-        run = history.filter(seed=result.seed, learning_rate=record.learning_rate)
+        run = history.filter(seed=result.seed, learning_rate=record.chosen.learning_rate)
         assert run["micro_ap"].max() == pytest.approx(result.micro_ap, abs=1e-6)
         assert run.sort("micro_ap", "epoch", descending=[True, False])["epoch"][0] == result.epoch
+
+
+def test_the_better_half_of_what_was_tried_is_tried_longer(world):
+    grid = {"train.learning_rates": [1e-3, 3e-3, 1e-2], "train.dropouts": [0.0, 0.9], "train.cycles": [1, 2, 5]}
+    settings = world.changed({"heads": {"tried": {"pool": "mean", "tune_dropout": True}}, **grid})
+    world.train("old", "tried", settings=settings)
+    record = world.trained("old", "tried").checkpoint
+    by_cycle = {cycle: [trial for trial in record.tried if trial.cycle == cycle] for cycle in (1, 2, 5)}
+    assert [len(trials) for trials in by_cycle.values()] == [6, 3, 2]
+
+    def configurations(trials):
+        return [(trial.learning_rate, trial.dropout) for trial in trials]
+
+    for shorter, longer in ((1, 2), (2, 5)):
+        ranked = sorted(by_cycle[shorter], key=lambda trial: -trial.micro_ap)
+        assert configurations(by_cycle[longer]) == configurations(ranked)[: len(by_cycle[longer])]
+    assert record.chosen == max(record.tried, key=lambda trial: trial.micro_ap)
+    assert [head.spec.dropout for head in world.trained("old", "tried").heads] == [record.chosen.dropout] * 2
+    assert len(history_of(world, "tried").filter(seed=1)) == record.chosen.cycle
+
+
+def test_a_head_with_a_dropout_of_its_own_tries_no_other(world):
+    settings = world.changed({"heads": {"tried": {"pool": "mean", "dropout": 0.3}}, "train.dropouts": [0.0, 0.5]})
+    world.train("old", "tried", settings=settings)
+    assert {trial.dropout for trial in world.trained("old", "tried").checkpoint.tried} == {0.3}
 
 
 def test_a_run_stops_when_validation_gains_nothing_for_some_epochs(world):
     patience = 2
     settings = world.changed({"train.patience": patience, "train.learning_rates": [1e-2, 3e-2], **TRIED})
     world.train("old", "tried", settings=settings)
-    lengths = []
+    lengths, [cycle] = [], settings.train.cycles
     for _, run in history_of(world, "tried").group_by("seed", "learning_rate", maintain_order=True):
         best = run["micro_ap"].arg_max() + 1
-        assert len(run) == min(best + patience, settings.train.max_epochs)
+        assert len(run) == min(best + patience, cycle)
         lengths.append(len(run))
     assert len(lengths) == 3, "the first seed at both rates, the other at the better one"
-    assert min(lengths) < settings.train.max_epochs
+    assert min(lengths) < cycle
 
 
 @pytest.mark.parametrize("head", ["attention_cg_fc", "noisy_or_dropout"])
@@ -139,7 +165,7 @@ def test_padding_does_not_change_what_is_learnt(world, monkeypatch):
         rows, mask = pad(lists, padding, least)
         return np.pad(rows, ((0, 0), (0, 3)), constant_values=padding), np.pad(mask, ((0, 0), (0, 3)))
 
-    quick = {"train.seeds": [0], "train.learning_rates": [2e-2], "train.max_epochs": 4}
+    quick = {"train.seeds": [0], "train.learning_rates": [2e-2], "train.cycles": [4]}
     settings = world.changed({"heads": {"tried": {"pool": "attention2"}}, **quick})
     values = []
     for way, images in ((pad, 5), (pad_more, 8)):
@@ -188,7 +214,7 @@ def diverging(made: World, rate: float) -> Settings:
 
 
 def test_a_head_that_is_not_compared_leaves_the_graph_s_folders_alone(tmp_path):
-    made = World(tmp_path, {"train.max_epochs": 1})
+    made = World(tmp_path, {"train.cycles": [1]})
     made.train("old", "average", "attention")
     assert {path.name for path in (tmp_path / "cache/heads/old").iterdir()} == {"average"}
     tried = tmp_path / "cache/tried/old/attention/checkpoint"
@@ -227,7 +253,7 @@ def other_dim(path):
     ("name", "damage"), [("checkpoint.json", cut), ("checkpoint.json", other_dim), ("seed-1.safetensors", cut)]
 )
 def test_a_damaged_checkpoint_is_named(name, damage, tmp_path):
-    made = World(tmp_path, {"train.max_epochs": 1})
+    made = World(tmp_path, {"train.cycles": [1]})
     made.train("old", "average")
     damage(made.checkpoint("old", "average") / name)
     with pytest.raises(StageError, match=r"cache/heads/old/average/.* is damaged .*: train the head again"):

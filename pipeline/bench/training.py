@@ -158,7 +158,7 @@ def _plain_rate(spec: HeadSpec, sets: Sets, settings: "TrainSettings") -> float:
 
 def _tuning_rate(spec: HeadSpec, sets: Sets, settings: "TrainSettings") -> float:
     """Sets a second, over all runs, of an epoch as tuning makes it."""
-    single = settings.model_copy(update={"max_epochs": 1})
+    single = settings.model_copy(update={"cycles": [1]})
     return _rate(lambda: len(sets.data.train) * len(tune(spec, sets.data, single).runs))
 
 

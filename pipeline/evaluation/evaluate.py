@@ -166,14 +166,14 @@ def _shown(data: Dataset, head: "SetClassifier") -> pl.DataFrame:
 
 def _training(head: TrainedHead) -> dict:
     """What tuning tried and chose, for the tables and the curves."""
-    rate = head.checkpoint.learning_rate
-    epochs = head.history().filter(pl.col("learning_rate") == rate)
+    checkpoint = head.checkpoint
+    trial = {name: getattr(checkpoint.chosen, name) for name in ("learning_rate", "dropout", "cycle")}
     return {
         "parameters": head.heads[0].parameter_count(),
-        "validation_micro_ap": head.checkpoint.tuning,
-        "learning_rate": rate,
-        "seeds": [asdict(result) for result in head.checkpoint.seeds],
-        "epochs": epochs.drop("learning_rate").to_dicts(),
+        "chosen": asdict(checkpoint.chosen),
+        "tried": [asdict(tried) for tried in checkpoint.tried],
+        "seeds": [asdict(result) for result in checkpoint.seeds],
+        "epochs": head.history().filter(**trial).drop(list(trial)).to_dicts(),
     }
 
 

@@ -51,12 +51,22 @@ class EpochRecord(TypedDict):
     micro_ap: float
 
 
+class TriedRecord(TypedDict):
+    """What validation said of one learning rate, dropout and cycle, as the checkpoint has it."""
+
+    learning_rate: float
+    dropout: float
+    cycle: int
+    epoch: int
+    micro_ap: float
+
+
 class TrainingRecord(TypedDict):
     """How a head was trained: its parameters, what tuning tried and chose, every epoch of the runs that were kept."""
 
     parameters: int
-    validation_micro_ap: dict[str, float]
-    learning_rate: float
+    chosen: TriedRecord
+    tried: list[TriedRecord]
     seeds: list[SeedRecord]
     epochs: list[EpochRecord]
 

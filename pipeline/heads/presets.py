@@ -2,6 +2,7 @@
 
 The published 28 are those of the authors' notebooks: seven pools, each plain, with context gating (cg), with a hidden
 layer (fc), and with both. Every other pool gives one more: of vectors with a hidden layer, POOL_fc; of scores, POOL.
+Each name with _dropout at its end means the same head, regularised: validation chooses its dropout.
 """
 
 import difflib
@@ -33,6 +34,7 @@ _ENDINGS: dict[str, dict[str, Any]] = {
 # and the scores meet in an "or"; a pool of vectors must first mix what it will then have to tell apart. Dropout keeps
 # it from learning single images by heart, for which a classifier of single images has more occasion than any other.
 BEST = "noisy_or_dropout"
+REGULARISED = "_dropout"
 
 PUBLISHED: dict[str, HeadSpec] = {
     f"{name}{ending}": parse({**parts, **rest})
@@ -47,12 +49,11 @@ PRESETS: dict[str, HeadSpec] = {
         for pool, spec in specs().items()
         if pool not in _IN_NOTEBOOKS
     },
-    BEST: parse({"pool": "noisy_or", "dropout": 0.5}),
 }
 
 
 def preset(name: str) -> HeadSpec:
-    """A named head.
+    """A named head; "NAME_dropout" is the regularised one.
 
     Raises:
         SettingsError: when there is none of that name; with the nearest name.
@@ -60,6 +61,8 @@ def preset(name: str) -> HeadSpec:
     >>> preset("squeeze_out_fc").model_dump(include={"pool", "squeeze", "project", "hidden"})
     {'pool': 'squeeze_attention', 'hidden': 256, 'squeeze': 256, 'project': True}
     """
+    if (base := name.removesuffix(REGULARISED)) in PRESETS and base != name:
+        return PRESETS[base].regularised()
     if name not in PRESETS:
         near = difflib.get_close_matches(name, PRESETS, 1)
         raise SettingsError(
@@ -78,4 +81,5 @@ def listing(dim: int, classes: int, *, as_json: bool) -> str:
     if as_json:
         rows = [{"name": name, "parameters": counts[name], "spec": PRESETS[name].model_dump()} for name in PRESETS]
         return json.dumps(rows, indent=2)
-    return "\n".join(f"{name:26s} {count:>12,}" for name, count in counts.items())
+    lines = [f"{name:26s} {count:>12,}" for name, count in counts.items()]
+    return "\n".join([*lines, f"NAME{REGULARISED}: any of these, with the dropout that validation chooses"])

@@ -49,6 +49,7 @@ class HeadSpec(BaseModel):
         gate_activation: the gate's non-linearity; "sigmoid" in Miech et al., "tanh" in the code of the seed's authors.
         hidden: how many numbers the classifier's hidden layer has, or null for a linear classifier.
         dropout: share of the vectors' numbers, and of the hidden layer's, that are left out at random in training.
+        tune_dropout: true: training chooses the dropout, among train.dropouts, as validation has it.
         mask_padding: false: padding, as zeros, takes part as if it were images.
         standardised: the head standardises its vectors; false: it takes them as they come.
     """
@@ -60,6 +61,7 @@ class HeadSpec(BaseModel):
     gate_activation: Literal["sigmoid", "tanh"] = "sigmoid"
     hidden: Size | None = 256
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    tune_dropout: bool = False
     mask_padding: bool = True
     standardised: bool = True
 
@@ -68,6 +70,19 @@ class HeadSpec(BaseModel):
         if self.gate == "none" and self.gate_activation != "sigmoid":
             raise ValueError("gate_activation needs gate: context")
         return self
+
+    def regularised(self) -> Self:
+        """The same head with a dropout that training chooses.
+
+        >>> from pipeline.heads.presets import preset
+        >>> preset("average").regularised().tune_dropout
+        True
+        """
+        return self.model_copy(update={"tune_dropout": True})
+
+    def as_published(self) -> Self:
+        """The same head without what tuning may choose of it."""
+        return self.model_copy(update={"tune_dropout": False})
 
     def pool_parameters(self, dim: int, classes: int) -> int:
         """How many trained numbers the pool has, for d = `dim` and c = `classes`.

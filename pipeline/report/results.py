@@ -44,7 +44,7 @@ class Results:
             backbone_parameters.
         machine: where the times were measured, with the set's size; None where they were not.
         best: the best head on each backbone, by validation.
-        reference: the best published head on each backbone, by validation.
+        reference: the best published head on each backbone, as published or regularised, by validation.
         average: the head that is plain averaging; None where it is not compared.
         missing: compared pairs that have no values.
         merged: heads of another backbone that read this one's vectors, as (backbone, "HEAD from OLD").
@@ -128,7 +128,7 @@ def gather(project: Project, settings: "Settings") -> Results:
     if not samples.keys() & set(pairs):
         raise StageError("no compared backbone and head has results: run visagg evaluate, or dvc repro")
     training = {pair: dict(training) for pair, results in opened.items() if (training := results.training)}
-    published = [head for head, spec in heads.items() if spec in PUBLISHED.values()]
+    published = [head for head, spec in heads.items() if spec.as_published() in PUBLISHED.values()]
     reference = _best(backbones, published, training)
     average = next((head for head, spec in heads.items() if spec == PRESETS["average"]), None)
     costs, machine = _costs(project, pairs)

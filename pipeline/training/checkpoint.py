@@ -36,6 +36,8 @@ EPOCHS = pl.Schema(
     {
         "seed": pl.Int64(),
         "learning_rate": pl.Float64(),
+        "dropout": pl.Float64(),
+        "cycle": pl.Int64(),
         "epoch": pl.Int64(),
         "loss": pl.Float64(),
         "micro_ap": pl.Float64(),
@@ -63,6 +65,25 @@ class SeedResult:
 
 
 @dataclass(frozen=True)
+class Tried:
+    """What the first seed reached with one learning rate, dropout and cycle (`tuning.Trial`).
+
+    Attributes:
+        learning_rate: the peak.
+        dropout: share of the numbers that were left out.
+        cycle: epochs of the schedule.
+        epoch: the best one.
+        micro_ap: of validation, at that epoch.
+    """
+
+    learning_rate: float
+    dropout: Share
+    cycle: Count
+    epoch: Count
+    micro_ap: Share
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """What is known of a trained head beside its parameters.
 
@@ -72,9 +93,9 @@ class Checkpoint:
         labels: names, in index order.
         sets_digest: of the sets it was trained on: others may test it on users that it has learnt.
         fingerprint: of the embeddings it was trained on.
-        learning_rate: the peak rate that validation chose.
-        tuning: validation micro average precision of the first seed, by learning rate.
-        seeds: one entry a seed, at the chosen learning rate.
+        chosen: what validation chose: one of `tried`.
+        tried: all that the first seed tried, in that order.
+        seeds: one entry a seed, trained with what was chosen.
         files: digests of the other files.
     """
 
@@ -83,8 +104,8 @@ class Checkpoint:
     labels: Annotated[list[str], Field(max_length=1 << 16)]
     sets_digest: Hex
     fingerprint: dict[str, Any]
-    learning_rate: float
-    tuning: dict[str, Share]
+    chosen: Tried
+    tried: Annotated[list[Tried], Field(min_length=1)]
     seeds: Annotated[list[SeedResult], Field(min_length=1)]
     files: Files = field(default_factory=dict)
 
@@ -102,7 +123,7 @@ def save(folder: Path, checkpoint: Checkpoint, states: list[dict[str, Tensor]], 
         aside.mkdir()
         for result, state in zip(checkpoint.seeds, states, strict=True):
             save_file(state, aside / _seed_file(result))
-        exact = pl.col("learning_rate").cast(pl.String)  # it is looked up; the other numbers are only shown
+        exact = pl.col("learning_rate", "dropout").cast(pl.String)  # looked up; the other numbers are only shown
         history.select(*EPOCHS).with_columns(exact).write_csv(aside / HISTORY, float_precision=6)
         names = [HISTORY, *(_seed_file(result) for result in checkpoint.seeds)]
         handover.write_record_of(aside, RECORD, asdict(checkpoint), files=names)

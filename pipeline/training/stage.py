@@ -1,5 +1,6 @@
 """The stage: fits a head on cached vectors and saves it."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from pipeline.catalogue.labelled_sets import read_sets
@@ -7,15 +8,15 @@ from pipeline.core.lock import hold
 from pipeline.embeddings.store import Embeddings
 from pipeline.project import Project
 from pipeline.training import checkpoint, dataset
-from pipeline.training.checkpoint import Checkpoint, SeedResult
-from pipeline.training.tuning import Data, tune
+from pipeline.training.checkpoint import Checkpoint, SeedResult, Tried
+from pipeline.training.tuning import Data, Run, tune
 
 if TYPE_CHECKING:
     from pipeline.settings import Settings
 
 
 def train(project: Project, backbone: str, head: str, settings: "Settings") -> None:
-    """Trains a head, one run a seed at the learning rate that the first seed chooses, and saves it.
+    """Trains a head, one run a seed with what the first seed chooses, and saves it.
 
     One that is not compared is saved where no stage of the graph looks.
 
@@ -35,14 +36,22 @@ def train(project: Project, backbone: str, head: str, settings: "Settings") -> N
         sets = read_sets(project.sets, project.labels)
         data = Data(train=dataset.load(sets, store, "train"), validation=dataset.load(sets, store, "validation"))
         tuned = tune(spec, data, settings.train)
+        tried = [
+            Tried(**asdict(run.start.trial), epoch=run.epoch, micro_ap=round(run.micro_ap, 6)) for run in tuned.tried
+        ]
         trained = Checkpoint(
             spec=spec.model_dump(),
             dim=store.dim,
             labels=sets.labels,
             sets_digest=sets.digest,
             fingerprint=store.fingerprint,
-            learning_rate=tuned.kept[0].start.learning_rate,
-            tuning={f"{run.start.learning_rate:g}": round(run.micro_ap, 6) for run in tuned.tried},
+            chosen=tried[tuned.tried.index(tuned.kept[0])],
+            tried=tried,
             seeds=[SeedResult(run.start.seed, run.epoch, round(run.micro_ap, 6), run.threshold) for run in tuned.kept],
         )
         checkpoint.save(folder, trained, [run.head.state_dict() for run in tuned.kept], history=tuned.history())
+
+
+def _summary(run: Run) -> Tried:
+    """What is kept of a run that tuning made."""
+    return Tried(**asdict(run.start.trial), epoch=run.epoch, micro_ap=round(run.micro_ap, 6))

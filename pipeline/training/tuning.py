@@ -1,10 +1,11 @@
-"""Fits heads on cached vectors. Every head gets the same number of runs, epochs and learning rates.
+"""Fits heads on cached vectors, by the same rule for every head.
 
-Loss: binary cross-entropy with positives weighted, mean over sets and labels. The first seed tries every learning rate;
-the other seeds run at the best one. What is chosen (the epoch, the learning rate, the threshold) is chosen on
+Loss: binary cross-entropy with positives weighted, mean over sets and labels. The first seed tries learning rates,
+dropouts and cycles; the other seeds run with what did best. All that is chosen, epoch and threshold too, is chosen on
 validation; the test split is not read here.
 """
 
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -43,16 +44,31 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """What validation chooses among.
+
+    Attributes:
+        learning_rate: the peak of the cycle.
+        dropout: share of the numbers that are left out.
+        cycle: epochs in which the learning rate rises and falls to nothing.
+    """
+
+    learning_rate: float
+    dropout: float
+    cycle: int
+
+
+@dataclass(frozen=True)
 class Start:
     """Where a training run begins.
 
     Attributes:
         seed: of the parameters' start and of the batches' order.
-        learning_rate: the peak of its cycle.
+        trial: what it is trained with.
     """
 
     seed: int
-    learning_rate: float
+    trial: Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +76,12 @@ class Run:
     """One training run.
 
     Attributes:
-        start: its seed and learning rate.
+        start: its seed and what it is trained with.
         head: with the best epoch's parameters.
         epoch: the best one, by micro average precision on validation; counted from 1.
         micro_ap: of validation, at that epoch.
         threshold: of the probability, with the highest micro-F1 on validation.
-        history: one row an epoch: seed, learning_rate, epoch, loss (mean over the training batches), micro_ap.
+        history: one row an epoch: seed, the trial, epoch, loss (mean over the training batches), micro_ap.
     """
 
     start: Start
@@ -81,8 +97,8 @@ class Tuned:
     """A head after tuning.
 
     Attributes:
-        kept: one run a seed, at the learning rate that was chosen; their heads take vectors as they come.
-        tried: the first seed's, one a learning rate.
+        kept: one run a seed, with what was chosen; their heads take vectors as they come.
+        tried: the first seed's, one a trial, in the order in which they were made.
     """
 
     kept: list[Run]
@@ -99,10 +115,15 @@ class Tuned:
 
 
 def tune(spec: HeadSpec, data: Data, settings: "TrainSettings") -> Tuned:
-    """Trains a head: the first seed at every learning rate, the others at the one that validation prefers.
+    """Trains a head: the first seed with all that is tried, the others with what validation prefers.
+
+    Successive halving (K. Jamieson and A. Talwalkar, "Non-stochastic best arm identification and hyperparameter
+    optimization", 2016): every learning rate and dropout is tried with the shortest cycle, the better half of them
+    with the next one, and so on. Departure: each cycle begins anew, for one that has ended cannot be made longer; and
+    what did best with a short cycle stays among what is chosen from, for longer training spoils some heads.
 
     Args:
-        spec: the head.
+        spec: the head; where it leaves dropout to tuning, all of `settings.dropouts` are tried.
         data: the sets, vectors as they come.
         settings: the budget, the same for every head.
 
@@ -114,19 +135,30 @@ def tune(spec: HeadSpec, data: Data, settings: "TrainSettings") -> Tuned:
         data = Data(data.train.standardised(mean, std), data.validation.standardised(mean, std))
     first, *others = settings.seeds
     torch.set_num_threads(1)  # a run is one thread's work, so that its result knows nothing of the cores
-    tried = _run_all(spec, data, [Start(first, rate) for rate in settings.learning_rates], settings=settings)
-    best = max(tried, key=lambda run: run.micro_ap)
-    starts = [Start(seed, best.start.learning_rate) for seed in others]
-    kept = [best, *_run_all(spec, data, starts, settings=settings)]
+    tried: list[Run] = []
+    candidates = list(itertools.product(settings.learning_rates, _dropouts(spec, settings)))
+    for cycle in settings.cycles:
+        starts = [Start(first, Trial(rate, dropout, cycle)) for rate, dropout in candidates]
+        runs = _run_all(spec, data, starts, settings=settings)
+        tried += runs
+        better = sorted(runs, key=lambda run: -run.micro_ap)[: -(-len(runs) // 2)]
+        candidates = [(run.start.trial.learning_rate, run.start.trial.dropout) for run in better]
+    best = max(tried, key=lambda run: run.micro_ap)  # of equals the one with the shorter cycle
+    kept = [best, *_run_all(spec, data, [Start(seed, best.start.trial) for seed in others], settings=settings)]
     if spec.standardised:
         for run in kept:
             run.head.standardise(mean, std)
     return Tuned(kept, tried)
 
 
+def _dropouts(spec: HeadSpec, settings: "TrainSettings") -> list[float]:
+    """What is tried of it: what the head has, or all of the settings'."""
+    return settings.dropouts if spec.tune_dropout else [spec.dropout]
+
+
 def _run_all(spec: HeadSpec, data: Data, starts: list[Start], *, settings: "TrainSettings") -> list[Run]:
     """A run from each start, side by side, in the order given."""
-    heads = [_untrained(spec, data.train, start.seed) for start in starts]
+    heads = [_untrained(spec, data.train, start) for start in starts]
     tasks = (
         joblib.delayed(fit)(head, data, start, settings=settings) for head, start in zip(heads, starts, strict=True)
     )
@@ -138,10 +170,11 @@ def _run_all(spec: HeadSpec, data: Data, starts: list[Start], *, settings: "Trai
     return runs
 
 
-def _untrained(spec: HeadSpec, train: Dataset, seed: int) -> SetClassifier:
+def _untrained(spec: HeadSpec, train: Dataset, start: Start) -> SetClassifier:
     """A head at its seeded start, for vectors that are standardised already."""
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(start.seed)
+        spec = spec.model_copy(update={"dropout": start.trial.dropout})
         return build_head(spec, train.vectors.shape[1], train.y.shape[1])
 
 
@@ -156,26 +189,26 @@ class _Epoch:
 
 
 def fit(head: SetClassifier, data: Data, start: Start, *, settings: "TrainSettings") -> Run:
-    """Trains one head until its epochs are over or validation has not improved for `patience` of them."""
-    train, validation = data.train, data.validation
-    steps = settings.max_epochs * -(-len(train) // settings.batch_size)
+    """Trains one head until its cycle is over or validation has not improved for `patience` epochs."""
+    train, validation, trial = data.train, data.validation, start.trial
+    steps = trial.cycle * -(-len(train) // settings.batch_size)
     optimiser = OneCycleAdamW(
-        head.parameters(), peak=start.learning_rate, steps=steps, weight_decay=settings.weight_decay
+        head.parameters(), peak=trial.learning_rate, steps=steps, weight_decay=settings.weight_decay
     )
     order = torch.Generator().manual_seed(start.seed)
     truth, once = validation.truth(), np.ones((1, len(validation)), np.float32)
     best, history = _Epoch(0, -1.0, {}, np.empty(0)), []
-    for epoch in range(1, settings.max_epochs + 1):
+    for epoch in range(1, trial.cycle + 1):
         shuffled = torch.randperm(len(train), generator=order).split(settings.batch_size)
         loss = _epoch(head, train, shuffled, optimiser=optimiser, positive_weight=settings.positive_weight)
         if not math.isfinite(loss):
             raise StageError(
                 f"the loss is not finite in epoch {epoch} of seed {start.seed} at learning rate "
-                f"{start.learning_rate:g}: take it out of train.learning_rates, or lower it"
+                f"{trial.learning_rate:g}: take it out of train.learning_rates, or lower it"
             )
         probabilities = scores(head, validation)
         micro_ap = float(selection.micro_ap(probabilities, truth, once)[0])
-        history.append({**asdict(start), "epoch": epoch, "loss": loss, "micro_ap": micro_ap})
+        history.append({"seed": start.seed, **asdict(trial), "epoch": epoch, "loss": loss, "micro_ap": micro_ap})
         if micro_ap > best.micro_ap:
             state = {name: tensor.clone() for name, tensor in head.state_dict().items()}
             best = _Epoch(epoch, micro_ap, state, probabilities)

@@ -16,7 +16,7 @@ SMALL = {
     "embed.threads": 2,
     "train.seeds": [0, 1],
     "train.learning_rates": [1e-2, 3e-2],
-    "train.max_epochs": 2,
+    "train.cycles": [2],
     "evaluate.ks": [2, 3],
     "evaluate.resamples": 100,
 }

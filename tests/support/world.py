@@ -47,7 +47,7 @@ FAST = {
     "train.seeds": [0, 1],
     "train.learning_rates": [1e-2],
     "train.batch_size": 16,
-    "train.max_epochs": 8,
+    "train.cycles": [8],
     "train.patience": 8,
     "evaluate.ks": [2, 3],
     "evaluate.resamples": 100,

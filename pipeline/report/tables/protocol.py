@@ -1,35 +1,76 @@
 """Tables of how the heads came to be: what tuning tried, and what the published code does otherwise."""
 
+import csv
+import io
+
 from pipeline.metrics import measure
-from pipeline.report.results import Results
+from pipeline.report.results import Pair, Results
 from pipeline.report.table import MISSING, Cell, Measured, Table
+from pipeline.report.text import csv_cells
+
+TRIAL = ("learning_rate", "dropout", "cycle")
+
+TUNING = """\
+Micro average precision on validation. The same rule for every head: the first seed tries all learning rates, and all
+dropouts where the head leaves it open (NAME_dropout), with the shortest cycle of the learning rate; the better half of
+them again with the next longer one, and so on. What did best is trained with the other seeds. An epoch is kept by the
+same metric. Not exhausted: the choice lies at an edge of what was tried, or the last epoch of the longest cycle is the
+best one: more might be better. Every trial stands in tuning.csv."""
 
 
 def tuning(results: Results) -> Table:
-    """What was tried for each head, what validation said of it, and what was chosen."""
+    """What validation chose for each head among how many runs, and whether the grid was wide enough for it."""
     declared = {pair: results.training[pair] for pair in results.pairs if pair in results.training}
-    rates = sorted({float(rate) for tuned in declared.values() for rate in tuned["validation_micro_ap"]})
-    seeds = sorted({run["seed"] for tuned in declared.values() for run in tuned["seeds"]})
+    rates = sorted({tried["learning_rate"] for training in declared.values() for tried in training["tried"]})
+    seeds = sorted({run["seed"] for training in declared.values() for run in training["seeds"]})
     rows: list[list[Cell]] = []
     for pair in results.pairs:
-        cells: list[Cell] = [MISSING] * (2 + len(rates) + len(seeds))
-        if tuned := declared.get(pair):
-            tried, kept = tuned["validation_micro_ap"], {run["seed"]: run for run in tuned["seeds"]}
+        cells: list[Cell] = [MISSING] * (5 + len(rates) + len(seeds))
+        if training := declared.get(pair):
+            chosen, kept = training["chosen"], {run["seed"]: run for run in training["seeds"]}
+            best = {rate: [t["micro_ap"] for t in training["tried"] if t["learning_rate"] == rate] for rate in rates}
             cells = [
-                len(tried) + len(kept) - 1,
-                *(f"{tried[f'{rate:g}']:.4f}" if f"{rate:g}" in tried else "" for rate in rates),
-                f"{tuned['learning_rate']:g}",
+                len(training["tried"]) + len(kept) - 1,
+                *(f"{max(values):.4f}" if (values := best[rate]) else "" for rate in rates),
+                *(f"{chosen[name]:g}" for name in TRIAL),
                 *(f"{kept[seed]['micro_ap']:.4f} ({kept[seed]['epoch']})" if seed in kept else "" for seed in seeds),
+                ", ".join(edges(training)),
             ]
         rows.append([*pair, *cells])
-    notes = (
-        "Micro average precision on validation. Every head has the same runs: the first seed tries all learning rates, "
-        "the others train at the one that it did best with; an epoch is kept by the same metric."
-    )
-    columns = ["backbone", "head", "runs", *(f"rate {rate:g}" for rate in rates), "chosen rate"]
-    return Table(
-        "tuning", "What tuning tried and chose", [*columns, *(f"seed {seed} (epoch)" for seed in seeds)], rows, notes
-    )
+    columns = ["backbone", "head", "runs", *(f"best at rate {rate:g}" for rate in rates), "rate", "dropout", "cycle"]
+    columns += [*(f"seed {seed} (epoch)" for seed in seeds), "not exhausted"]
+    return Table("tuning", "What tuning tried and chose", columns, rows, TUNING, longer={".csv": _trials(declared)})
+
+
+def edges(training: dict) -> list[str]:
+    """Where a head might have done better had more been tried.
+
+    >>> tried = [{"learning_rate": rate, "dropout": 0.0, "cycle": 6} for rate in (0.001, 0.01)]
+    >>> edges({"tried": tried, "chosen": tried[1], "seeds": [{"epoch": 6}]})
+    ['highest rate', 'last epoch']
+    """
+    chosen, tried = training["chosen"], {name: {trial[name] for trial in training["tried"]} for name in TRIAL}
+    found = []
+    if chosen["learning_rate"] == min(tried["learning_rate"]):
+        found.append("lowest rate")
+    if chosen["learning_rate"] == max(tried["learning_rate"]):
+        found.append("highest rate")
+    if len(tried["dropout"]) > 1 and chosen["dropout"] == max(tried["dropout"]):
+        found.append("highest dropout")
+    if chosen["cycle"] == max(tried["cycle"]) and any(run["epoch"] == chosen["cycle"] for run in training["seeds"]):
+        found.append("last epoch")
+    return found
+
+
+def _trials(declared: dict[Pair, dict]) -> str:
+    """Every trial, for programs."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["backbone", "head", *TRIAL, "epoch", "validation micro AP"])
+    for pair, training in declared.items():
+        for tried in training["tried"]:
+            writer.writerow(csv_cells("tuning.csv", [*pair, *(tried[name] for name in (*TRIAL, "epoch", "micro_ap"))]))
+    return out.getvalue()
 
 
 def ablation(results: Results) -> Table:

@@ -6,6 +6,7 @@ from pipeline.metrics import measure
 from pipeline.report import published
 from pipeline.report.results import FLOOR, Pair, Results
 from pipeline.report.table import MISSING, Cell, Measured, Table
+from pipeline.report.tables.protocol import edges
 
 SEGMENTS = {
     "images": "images in the set",
@@ -51,6 +52,7 @@ def headline(results: Results) -> Table:
         "F1 at a threshold chosen on validation; AP is average precision, micro over all pairs of a user and a label, "
         "macro the mean over labels.",
         *_notes(results),
+        *_not_exhausted(results),
         f"{NOT_COMPARABLE} Its text does not say by which definition its F1@{PUBLISHED_K} is.",
     ]
     columns = ["backbone", "head", "parameters", *titles, f"F1@{k}", f"thresholded F1@{k}", "source"]
@@ -141,6 +143,13 @@ def _marks(results: Results, pair: Pair, metric: str, *, k: int | None) -> str:
 def _notes(results: Results) -> list[str]:
     """What both tables of all test users say."""
     return [DEFINITIONS, _about_marks(results), *_about_users(results)]
+
+
+def _not_exhausted(results: Results) -> list[str]:
+    """Which heads more tuning might help."""
+    found = {pair: edges(results.training[pair]) for pair in results.pairs if pair in results.training}
+    named = [f"{head} on {backbone} ({', '.join(at)})" for (backbone, head), at in found.items() if at]
+    return [f"Tuning did not exhaust: {'; '.join(named)}; see tuning.md."] if named else []
 
 
 def _about_marks(results: Results) -> str:
