@@ -96,6 +96,10 @@ class Project:
         """What popularity did on the test sets."""
         return self.root / "cache/results/popularity"
 
+    def references(self, backbone: str) -> Path:
+        """What the references on a backbone's vectors did on the test sets, a folder each."""
+        return self.root / "cache/references" / backbone
+
     @property
     def adapters(self) -> Path:
         """The folder of all adapters."""

@@ -185,7 +185,8 @@ def test_metrics_for_dvc_are_the_values_of_the_tables(written):
     assert values["micro_f1"] == pytest.approx(float(row["micro F1"]), abs=1e-6)
     assert list(values) == ["micro_f1", "macro_f1", "micro_ap", "macro_ap", "f1@2", "f1@10"]
     names = {path for path in reports(written) if path.startswith("metrics/")}
-    assert names == {f"metrics/{name}.json" for name in ("b0/average", "b0/noisy_or", "b0/squeeze_fc", "popularity")}
+    heads = ("average", "noisy_or", "squeeze_fc", "image_classifier", "nearest_images")
+    assert names == {"metrics/popularity.json", *(f"metrics/b0/{head}.json" for head in heads)}
 
 
 def test_simulated_data_and_those_left_out_are_named_on_every_page(written):

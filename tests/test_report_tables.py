@@ -12,6 +12,7 @@ from pipeline.report.results import Results, gather
 from pipeline.report.stage import report
 from pipeline.report.table import Measured, Table
 from pipeline.report.writing import comma_separated, latex, markdown
+from tests.support.records import rewrite, unsealed
 from tests.support.results import (
     KS,
     USERS,
@@ -88,28 +89,62 @@ def gathered(written) -> Results:
     return gather(written, report_settings("b0"))
 
 
-def test_every_head_is_tested_against_both_references(gathered):
+def test_the_tables_ask_of_the_best_head_and_of_averaging(gathered, written):
     assert (gathered.reference, gathered.average) == ({"b0": "squeeze_fc"}, "average")
     assert gathered.best == {"b0": "noisy_or"}
     tests = gathered.comparisons
-    asked = {(row["head"], row["against"]) for row in tests.iter_rows(named=True)}
-    assert asked == {
-        ("average", "squeeze_fc"),
+    asked = tests.filter("asked")
+    assert set(asked.select("head", "against").rows()) == {
         ("squeeze_fc", "average"),
         ("noisy_or", "squeeze_fc"),
+        ("noisy_or", "image_classifier"),
         ("noisy_or", "average"),
     }
-    assert len(tests) == 4 * (4 + len(KS))
-    np.testing.assert_allclose(tests["adjusted"], bootstrap.holm(tests["p"].to_numpy()))
-    assert (tests["adjusted"] >= tests["p"]).all()
-    assert 0 < tests["holds"].sum() < len(tests)
+    assert set(tests.filter(~pl.col("asked")).select("head", "against").rows()) == {("average", "squeeze_fc")}
+    assert len(tests) == 5 * (4 + len(KS))
+    np.testing.assert_allclose(asked["adjusted"], bootstrap.holm(asked["p"].to_numpy()))
+    assert (asked["adjusted"] >= asked["p"]).all()
+    assert 0 < asked["holds"].sum() < len(asked)
+    assert not tests.filter(~pl.col("asked"))["holds"].any()
+    rows = cells(written, "comparisons")
+    assert len(rows) == len(tests)
+    assert {row["differs"] for row in rows if row["head"] == "average"} == {"not asked"}
+    assert "| b0         | average " not in (written.tables / "comparisons.md").read_text()
+
+
+def test_a_p_value_says_no_more_than_a_bootstrap_can(written):
+    rows = cells(written, "comparisons")
+    assert {row["p"] for row in rows if row["head"] == "noisy_or" and row["metric"] == "micro AP"} >= {"< 0.0001"}
+    assert not any("e-" in row["p"] for row in rows)
+
+
+def test_a_head_that_reaches_true_image_labels_is_said_to(written, project):
+    text = (written.tables / "headline.md").read_text()
+    assert "noisy_or on b0 reaches image_classifier" in text
+    assert row_of(written, "headline", head="nearest_images")["source"] == "measured, with each image's true labels"
+    write_head(project.results("b0", "noisy_or"), 0.4)
+    report(project, report_settings("b0"))
+    assert "noisy_or on b0 stays below image_classifier" in (project.tables / "headline.md").read_text()
+
+
+def test_a_choice_at_an_edge_of_what_was_tried_is_marked(project):
+    report(project, report_settings("b0"))
+    assert "Tuning did not exhaust" not in (project.tables / "headline.md").read_text()
+    results = saved.read(project.results("b0", "average"))
+    training = unsealed(results.folder / "results.json")["training"]
+    rewrite(results.folder / "results.json", training={**training, "chosen": training["tried"][-1]})
+    report(project, report_settings("b0"))
+    assert "Tuning did not exhaust: average on b0 (highest rate)" in (project.tables / "headline.md").read_text()
+    assert "| highest rate" in (project.tables / "tuning.md").read_text()
+    assert len(cells(project, "tuning")) == 3 * 3, "a row for each rate of each head"
 
 
 def test_marks_follow_the_corrected_tests(gathered, written):
-    letters = {"average": "a", "squeeze_fc": "p"}
+    letters = {"average": "a", "squeeze_fc": "p", "image_classifier": ""}
     for head in ("average", "squeeze_fc", "noisy_or"):
         tests = gathered.comparisons.filter(head=head, metric="micro_f1", holds=True)
         wanted = {letters[test["against"]] + "-+"[test["difference"] > 0] for test in tests.iter_rows(named=True)}
+        wanted -= {"-", "+"}
         marks = row_of(written, "headline", backbone="b0", head=head)["micro F1 differs"]
         assert set(marks.split()) == wanted, head
     assert marks == "p+ a+"

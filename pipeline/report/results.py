@@ -12,18 +12,15 @@ from pipeline.core import handover
 from pipeline.core.errors import StageError
 from pipeline.evaluation import results as saved
 from pipeline.heads.presets import PRESETS, PUBLISHED
-from pipeline.metrics.bootstrap import LEVEL, estimate, holm
 from pipeline.project import Project
 from pipeline.report.records import Ablation, Cost, Description, Swap
+from pipeline.report.statistics import KEYS, Pair, comparisons, estimates, questions, samples_of
 
 if TYPE_CHECKING:
     from pipeline.settings import Settings
 
 FLOOR = ("any", "popularity")
-KEYS = ["metric", "k", "by", "segment"]
-COMPARED_AT_K = ("f1",)
-
-Pair = tuple[str, str]
+CLASSIFIER, NEAREST = "image_classifier", "nearest_images"  # as evaluation/references.py names them, which needs torch
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,8 @@ class Results:
         values: one row a metric value: backbone, head, metric, k, by, segment, n, seeds (how many), mean, low, high.
             `by` is "all", or what divides the sets or labels (`metrics.measure.segments`), or "label"; the floor's rows
             are of backbone "any" and head "popularity".
-        comparisons: one row a test: backbone, head, against, metric, k, difference, low, high, p, adjusted, holds.
+        comparisons: one row a test: backbone, head, against, metric, k, difference, low, high, p, asked, adjusted (null
+            where it is not asked), holds.
         history: one row an epoch of a kept run: backbone, head, seed, epoch, loss, micro_ap (on validation).
         training: by backbone and head, what tuning tried and chose.
         costs: one row a head: backbone, head, parameters, folded_parameters, milliseconds, folded_milliseconds,
@@ -47,6 +45,7 @@ class Results:
         reference: the best published head on each backbone, as published or regularised, by validation.
         average: the head that is plain averaging; None where it is not compared.
         missing: compared pairs that have no values.
+        references: what knows each image's true labels, by backbone and name, where it was measured.
         merged: heads of another backbone that read this one's vectors, as (backbone, "HEAD from OLD").
         ablation: content of cache/ablation.json; None where there is none.
         swaps: contents of cache/swap.
@@ -66,6 +65,7 @@ class Results:
     reference: dict[str, str]
     average: str | None
     missing: list[Pair]
+    references: list[Pair]
     merged: list[Pair]
     ablation: dict | None
     swaps: list[dict]
@@ -121,43 +121,52 @@ def gather(project: Project, settings: "Settings") -> Results:
     digest, backbones, heads = data["sets_digest"], settings.compare.backbones, settings.compared()
     pairs = [(backbone, head) for backbone in backbones for head in heads]
     swaps = read_swaps(project, digest)
-    merged = _merged(project, swaps)
-    folders = {FLOOR: project.popularity, **{pair: project.results(*pair) for pair in pairs}, **merged}
-    opened = _open(folders, merged, digest)
-    samples = {pair: _samples(results.values()) for pair, results in opened.items()}
+    opened = _open(_folders(project, pairs, swaps), digest)
+    samples = {pair: samples_of(results.values()) for pair, results in opened.items()}
     if not samples.keys() & set(pairs):
         raise StageError("no compared backbone and head has results: run visagg evaluate, or dvc repro")
     training = {pair: dict(training) for pair, results in opened.items() if (training := results.training)}
     published = [head for head, spec in heads.items() if spec.as_published() in PUBLISHED.values()]
-    reference = _best(backbones, published, training)
+    best, reference = (_best(backbones, names, training) for names in (list(heads), published))
     average = next((head for head, spec in heads.items() if spec == PRESETS["average"]), None)
+    asked = questions(pairs, best=best, reference=reference, average=average, classifier=CLASSIFIER)
     costs, machine = _costs(project, pairs)
     return Results(
         backbones=backbones,
         heads=list(heads),
         ks=settings.evaluate.ks,
-        values=_estimates(samples),
-        comparisons=_comparisons(pairs, samples, reference=reference, average=average),
+        values=estimates(samples),
+        comparisons=comparisons(asked, samples),
         history=_history({pair: training[pair] for pair in pairs if pair in training}),
         training=training,
         costs=costs,
         machine=machine,
-        best=_best(backbones, list(heads), training),
+        best=best,
         reference=reference,
         average=average,
         missing=[pair for pair in pairs if pair not in samples],
-        merged=[pair for pair in merged if pair in samples],
+        references=[pair for pair in samples if pair[1] in (CLASSIFIER, NEAREST)],
+        merged=[pair for pair in _merged(project, swaps) if pair in samples],
         ablation=of_these_sets(project.ablation, Ablation, digest, again="run visagg ablate"),
         swaps=swaps,
         data=data,
     )
 
 
-def _open(folders: dict[Pair, Path], merged: dict[Pair, Path], sets_digest: str) -> dict[Pair, saved.HeadResults]:
+def _folders(project: Project, pairs: list[Pair], swaps: list[dict]) -> dict[Pair, tuple[Path, str]]:
+    """Where results may lie, and the command that makes them."""
+    folders = {FLOOR: (project.popularity, "popularity")}
+    folders |= {pair: (project.results(*pair), "evaluate") for pair in pairs}
+    for backbone in dict(pairs):
+        for kind in (CLASSIFIER, NEAREST):
+            folders[backbone, kind] = (project.references(backbone) / kind, "references")
+    return folders | {pair: (path, "merge") for pair, path in _merged(project, swaps).items()}
+
+
+def _open(folders: dict[Pair, tuple[Path, str]], sets_digest: str) -> dict[Pair, saved.HeadResults]:
     """Those results that there are; all of the sets that are described, and on as many resamples: they are paired."""
     opened = {}
-    for pair, path in folders.items():
-        maker = "popularity" if pair == FLOOR else "merge" if pair in merged else "evaluate"
+    for pair, (path, maker) in folders.items():
         if (results := saved.read(path, again=f"run visagg {maker}")) is not None:
             results.require(sets_digest)
             opened[pair] = results
@@ -185,61 +194,6 @@ def _merged(project: Project, swaps: list[dict]) -> dict[Pair, Path]:
         for swap in swaps
         for head in swap["heads"]
     }
-
-
-@dataclass(frozen=True)
-class Samples:
-    """A metric before it is summed up: how many sets, and its values, float [seeds, 1 + resamples]."""
-
-    n: int
-    values: np.ndarray
-
-
-def _samples(values: pl.DataFrame) -> dict[tuple, Samples]:
-    """A head's values by metric, k, by and segment."""
-    grouped = values.group_by(KEYS, maintain_order=True).agg("n", "value", "samples")
-    return {
-        tuple(row[key] for key in KEYS): Samples(
-            row["n"][0], np.column_stack([row["value"], np.array(row["samples"], np.float64)])
-        )
-        for row in grouped.iter_rows(named=True)
-    }
-
-
-def _estimates(samples: dict[Pair, dict[tuple, Samples]]) -> pl.DataFrame:
-    """Each metric value with its interval; all lie between 0 and 1."""
-    rows = []
-    for pair, metrics in samples.items():
-        for key, sampled in metrics.items():
-            estimated = estimate(sampled.values)
-            bounds = (max(0.0, estimated.low), min(1.0, estimated.high))
-            rows.append((*pair, *key, sampled.n, len(sampled.values), estimated.value, *bounds))
-    names = ["backbone", "head", *KEYS, "n", "seeds", "mean", "low", "high"]
-    kinds = [pl.String, pl.String, pl.String, pl.Int64, pl.String, pl.String, pl.Int64, pl.Int64, *[pl.Float64] * 3]
-    return pl.DataFrame(rows, dict(zip(names, kinds, strict=True)), orient="row")
-
-
-def _comparisons(
-    pairs: list[Pair], samples: dict[Pair, dict[tuple, Samples]], *, reference: dict[str, str], average: str | None
-) -> pl.DataFrame:
-    """Each head against averaging and the best published head of its backbone: one family of tests."""
-    rows = []
-    for backbone, head in pairs:
-        for against in dict.fromkeys([reference.get(backbone), average]):
-            if against is None or against == head or not {(backbone, head), (backbone, against)} <= samples.keys():
-                continue
-            baseline = samples[backbone, against]
-            for key, sampled in samples[backbone, head].items():
-                metric, k, by, _ = key
-                if key in baseline and by == "all" and (metric in COMPARED_AT_K or k is None):
-                    estimated = estimate(sampled.values, baseline[key].values)
-                    bounds = (max(-1.0, estimated.low), min(1.0, estimated.high))
-                    rows.append((backbone, head, against, metric, k, estimated.value, *bounds, estimated.p))
-    names = ["backbone", "head", "against", "metric", "k", "difference", "low", "high", "p"]
-    kinds = [*[pl.String] * 4, pl.Int64, *[pl.Float64] * 4]
-    frame = pl.DataFrame(rows, dict(zip(names, kinds, strict=True)), orient="row")
-    adjusted = holm(frame["p"].to_numpy()) if len(frame) else np.zeros(0)
-    return frame.with_columns(pl.Series("adjusted", adjusted)).with_columns(holds=pl.col("adjusted") < 1 - LEVEL)
 
 
 def _best(backbones: list[str], heads: list[str], training: dict[Pair, dict]) -> dict[str, str]:

@@ -18,7 +18,8 @@ from pipeline.core.text import printable
 from pipeline.metrics.measure import main_values
 from pipeline.project import Project
 from pipeline.report.origin import origin
-from pipeline.report.results import FLOOR, Pair, Results
+from pipeline.report.results import FLOOR, Results
+from pipeline.report.statistics import Pair
 from pipeline.report.table import Cell, Measured, Table
 from pipeline.report.text import csv_cells, csv_frame, markdown_text, readable, require_finite
 

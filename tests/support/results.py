@@ -14,7 +14,8 @@ from pipeline.evaluation import results as saved
 from pipeline.heads.presets import PRESETS
 from pipeline.metrics.measure import Predictions, Protocol, measure, segments
 from pipeline.project import Project
-from pipeline.report.results import FLOOR, Pair, Results
+from pipeline.report.results import FLOOR, Results
+from pipeline.report.statistics import Pair
 from pipeline.settings import Settings
 from tests.support.settings import make_settings
 
@@ -36,7 +37,7 @@ COMPARISONS = {
     **dict.fromkeys(["against", "metric"], pl.String),
     "k": pl.Int64,
     **dict.fromkeys(["difference", "low", "high", "p", "adjusted"], pl.Float64),
-    "holds": pl.Boolean,
+    **dict.fromkeys(["asked", "holds"], pl.Boolean),
 }
 HISTORY = {**NAMES, "seed": pl.Int64, "epoch": pl.Int64, "loss": pl.Float64, "micro_ap": pl.Float64}
 COSTS = {
@@ -98,6 +99,7 @@ def make_results(
         swaps=[],
         costs=pl.DataFrame(costs, COSTS, orient="row"),
         missing=list(missing),
+        references=[],
         merged=[],
         data={
             "source": "demo",
@@ -159,8 +161,8 @@ def settings_with_a_missing_head() -> Settings:
     return report_settings("b0", compare__heads=heads, heads={"gone": {"pool": "mean"}})
 
 
-def write_head(folder: Path, skill: float, seeds: Sequence[int] = (0, 1), *, micro_ap: float = 0.9) -> None:
-    """A head's results on some users: the higher its skill, the nearer its scores to the truth."""
+def write_head(folder: Path, skill: float, seeds: Sequence[int] = (0, 1), *, micro_ap: float | None = 0.9) -> None:
+    """A head's results on some users: the higher its skill, the nearer its scores to the truth; None: not trained."""
     generator = np.random.default_rng(0)
     truth = generator.random((USERS, len(LABELS))) < 0.4
     truth[:, 0] |= ~truth.any(1)
@@ -172,12 +174,18 @@ def write_head(folder: Path, skill: float, seeds: Sequence[int] = (0, 1), *, mic
     values = measure(
         [Predictions(scores=of_seed, truth=truth, threshold=0.5) for of_seed in scores], list(seeds), protocol
     )
+    training = None if skill == 0 or micro_ap is None else _training(seeds, micro_ap)
+    saved.write(folder, values, sets_digest=DIGEST, training=training)
+
+
+def _training(seeds: Sequence[int], micro_ap: float) -> dict:
+    """What tuning tried and chose."""
     rates = {0.001: 0.5, 0.003: micro_ap, 0.01: 0.6}
     tried = [
         {"learning_rate": rate, "dropout": 0.0, "cycle": 3, "epoch": 2, "micro_ap": quality}
         for rate, quality in rates.items()
     ]
-    training = {
+    return {
         "parameters": 35,
         "chosen": tried[1],
         "tried": tried,
@@ -188,7 +196,6 @@ def write_head(folder: Path, skill: float, seeds: Sequence[int] = (0, 1), *, mic
             for epoch in (1, 2)
         ],
     }
-    saved.write(folder, values, sets_digest=DIGEST, training=None if skill == 0 else training)
 
 
 def write_results(project: Project) -> None:
@@ -196,6 +203,8 @@ def write_results(project: Project) -> None:
     for name, skill, quality in (("average", 0.3, 0.7), ("squeeze_fc", 0.32, 0.72), ("noisy_or", 0.6, 0.9)):
         write_head(project.results("b0", name), skill, micro_ap=quality)
     write_head(project.popularity, 0.0, seeds=(0,))
+    for name, skill in (("image_classifier", 0.61), ("nearest_images", 0.5)):
+        write_head(project.references("b0") / name, skill, seeds=(0,), micro_ap=None)
     write_record(project.description, DESCRIPTION)
     write_record(
         project.cost("b0"),

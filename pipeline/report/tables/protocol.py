@@ -4,7 +4,8 @@ import csv
 import io
 
 from pipeline.metrics import measure
-from pipeline.report.results import Pair, Results
+from pipeline.report.results import Results
+from pipeline.report.statistics import Pair
 from pipeline.report.table import MISSING, Cell, Measured, Table
 from pipeline.report.text import csv_cells
 

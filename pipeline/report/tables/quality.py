@@ -1,12 +1,17 @@
 """Tables of how good the heads are: on all test users, on some of them, and which differences hold."""
 
+import csv
+import io
+
 import polars as pl
 
 from pipeline.metrics import measure
 from pipeline.report import published
-from pipeline.report.results import FLOOR, Pair, Results
+from pipeline.report.results import CLASSIFIER, FLOOR, NEAREST, Results
+from pipeline.report.statistics import Pair
 from pipeline.report.table import MISSING, Cell, Measured, Table
 from pipeline.report.tables.protocol import edges
+from pipeline.report.text import csv_cells
 
 SEGMENTS = {
     "images": "images in the set",
@@ -17,8 +22,11 @@ SEGMENTS = {
 AT_K = {"recall": "Recall@k", "precision": "Precision@k", "f1": "F1@k", "ceiling": "ceiling F1@k"}
 THRESHOLDED = {f"published_{name.lower()}": f"thresholded {name}@k" for name in ("Recall", "Precision", "F1")}
 PUBLISHED_K = 10  # of the published headline
+LEAST_P = 1e-4
+SMALL = 0.01  # of average precision: a head that is surely no more than this below another reaches it
 
 SOURCE = "measured"
+SOURCE_TRUE = "measured, with each image's true labels"
 SOURCE_MERGED = "measured, adapter merged in"
 SOURCE_PUBLISHED = "published, not comparable"
 
@@ -37,11 +45,16 @@ def headline(results: Results) -> Table:
     titles = [metric.title for metric in measure.OVERALL]
     metrics = [*((metric.name, None) for metric in measure.OVERALL), ("f1", k), ("published_f1", k)]
     parameters: dict[Pair, Cell] = {pair: cost["parameters"] for pair, cost in results.cost_of.items()}
+    parameters |= dict.fromkeys([FLOOR, *results.references], "")
     parameters[FLOOR] = 0
     for pair in results.merged:
         parameters[pair] = results.training.get(pair, {}).get("parameters", MISSING)
     rows: list[list[Cell]] = []
-    for source, pairs in ((SOURCE, [FLOOR, *results.pairs]), (SOURCE_MERGED, results.merged)):
+    for source, pairs in (
+        (SOURCE, [FLOOR, *results.pairs]),
+        (SOURCE_TRUE, results.references),
+        (SOURCE_MERGED, results.merged),
+    ):
         for pair in pairs:
             cells = [_cell(results, pair, metric, k=at) for metric, at in metrics]
             rows.append([*pair, parameters.get(pair, MISSING), *cells, source])
@@ -52,6 +65,7 @@ def headline(results: Results) -> Table:
         "F1 at a threshold chosen on validation; AP is average precision, micro over all pairs of a user and a label, "
         "macro the mean over labels.",
         *_notes(results),
+        *_supervision(results),
         *_not_exhausted(results),
         f"{NOT_COMPARABLE} Its text does not say by which definition its F1@{PUBLISHED_K} is.",
     ]
@@ -81,22 +95,49 @@ def quality(results: Results) -> Table:
 
 
 def comparisons(results: Results) -> Table:
-    """Every test that was made."""
-    titles = {metric.name: metric.title for metric in measure.OVERALL}
+    """The tests that are asked; the CSV has the others too."""
+    asked = results.comparisons.filter("asked")
     rows: list[list[Cell]] = []
-    for row in results.comparisons.iter_rows(named=True):
-        metric = titles.get(row["metric"], f"F1@{row['k']}")
+    for row in asked.iter_rows(named=True):
         difference = Measured(row["difference"], row["low"], row["high"])
         verdict = ("better" if row["difference"] > 0 else "worse") if row["holds"] else "not shown"
-        p = [f"{row[name]:.2g}" for name in ("p", "adjusted")]
-        rows.append([row["backbone"], row["head"], row["against"], metric, difference, *p, verdict])
+        p = [_p(row[name]) for name in ("p", "adjusted")]
+        rows.append([row["backbone"], row["head"], row["against"], _title(row), difference, *p, verdict])
     notes = (
-        "Each head against the best published head of its backbone (by validation) and against averaging, on the same "
-        "users and resamples: t tests of the mean difference, its error from the bootstrap over users and seeds. "
-        f"Adjusted by Holm's method over all {len(rows)} tests of this table. Intervals are not adjusted."
+        "What is asked: the best head of each backbone (by validation) against the best published one, as published or "
+        f"regularised, and against {CLASSIFIER}; each head against averaging. On the same users and resamples: t tests "
+        "of the mean difference, its error from the bootstrap over users and seeds. Adjusted by Holm's method over all "
+        f"{len(rows)} tests of this table. Intervals are not adjusted. comparisons.csv has the other heads against the "
+        "best published one as well; these tests are not adjusted, and show nothing by themselves."
     )
     columns = ["backbone", "head", "against", "metric", "difference", "p", "p, Holm", "differs"]
-    return Table("comparisons", "Which differences hold", columns, rows, notes)
+    longer = {".csv": _every_test(results)}
+    return Table("comparisons", "Which differences hold", columns, rows, notes, longer=longer)
+
+
+def _title(row: dict) -> str:
+    """A test's metric, in words."""
+    titles = {metric.name: metric.title for metric in measure.OVERALL}
+    return titles.get(row["metric"], f"F1@{row['k']}")
+
+
+def _p(value: float) -> str:
+    """A p value, no smaller than the tails of a bootstrap bear."""
+    return "< 0.0001" if value < LEAST_P else f"{value:.2g}"
+
+
+def _every_test(results: Results) -> str:
+    """Every test, for programs."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["backbone", "head", "against", "metric", "difference", "low", "high", "p", "p Holm", "differs"])
+    for row in results.comparisons.iter_rows(named=True):
+        bounds = [round(row[name], 6) for name in ("difference", "low", "high")]
+        p = ["" if row[name] is None else _p(row[name]) for name in ("p", "adjusted")]
+        verdict = ("better" if row["difference"] > 0 else "worse") if row["holds"] else "not shown"
+        cells = [row["backbone"], row["head"], row["against"], _title(row), *bounds, *p]
+        writer.writerow(csv_cells("comparisons.csv", [*cells, verdict if row["asked"] else "not asked"]))
+    return out.getvalue()
 
 
 def segments(results: Results) -> Table:
@@ -137,12 +178,34 @@ def _marks(results: Results, pair: Pair, metric: str, *, k: int | None) -> str:
     """Such as "p+ a+": better than the best published head, and than averaging."""
     letters = {results.average: "a", results.reference.get(pair[0]): "p"}
     tests = results.differences.get((*pair, metric, k), [])
-    return " ".join(letters[test["against"]] + "-+"[test["difference"] > 0] for test in tests)
+    marked = [test for test in tests if test["against"] in letters]
+    return " ".join(letters[test["against"]] + "-+"[test["difference"] > 0] for test in marked)
 
 
 def _notes(results: Results) -> list[str]:
     """What both tables of all test users say."""
     return [DEFINITIONS, _about_marks(results), *_about_users(results)]
+
+
+def _supervision(results: Results) -> list[str]:
+    """Whether better supervision could help, a sentence a backbone."""
+    sentences = []
+    for row in results.comparisons.filter(against=CLASSIFIER, metric="micro_ap").iter_rows(named=True):
+        what = f"{row['head']} on {row['backbone']}"
+        measured = f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}] in micro AP"
+        if row["low"] >= -SMALL:
+            verdict = "reaches"
+            then = "supervision is exhausted, and what is left to gain is in the features"
+        elif row["holds"] and row["difference"] < 0:
+            verdict, then = "stays below", "better supervision would help"
+        else:
+            verdict, then = "is not shown to differ from", "more users would tell whether supervision is exhausted"
+        sentences.append(f"{what} {verdict} {CLASSIFIER} ({measured}): {then}.")
+    about = (
+        f"{CLASSIFIER}: the instance classifier of noisy_or trained on each image's true labels; {NEAREST}: the labels "
+        "of the nearest training images."
+    )
+    return [about, *sentences] if results.references else []
 
 
 def _not_exhausted(results: Results) -> list[str]:
@@ -155,7 +218,8 @@ def _not_exhausted(results: Results) -> list[str]:
 def _about_marks(results: Results) -> str:
     """What the marks mean."""
     best = ", ".join(f"{head} on {backbone}" for backbone, head in results.reference.items())
-    explained = [f"p+ (p-): better (worse) than the best published head by validation ({best})"] if best else []
+    explained = [f"p+ (p-): better (worse) than the best published head by validation ({best}), of the best head alone"]
+    explained = explained if best else []
     explained += [f"a+ (a-): than averaging ({results.average})"] if results.average else []
     if not explained:
         return "No published head is compared, so nothing is tested."

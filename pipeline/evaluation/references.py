@@ -1,0 +1,113 @@
+"""The stage: what the heads are held against beside popularity, made from what no head sees: each image's true labels.
+
+- image_classifier: the instance classifier of noisy_or, trained on single images with their own labels, by the same
+  tuning as a head; a set's label is there unless every image lacks it. What perfect supervision of each image gives.
+- nearest_images: each image has the labels of its nearest training images, by cosine of standardised vectors; how many
+  neighbours, validation says. Pooled as above. What the vectors give without any training.
+
+A head that reaches the first has nothing to gain from better supervision: what is left is in the features.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from pipeline.catalogue.labelled_sets import read_image_labels, read_sets
+from pipeline.core.files import write_aside
+from pipeline.core.lock import hold
+from pipeline.embeddings.store import Embeddings
+from pipeline.evaluation import results
+from pipeline.evaluation.evaluate import TestSplit
+from pipeline.heads.registry import parse
+from pipeline.metrics.measure import Predictions, measure
+from pipeline.metrics.selection import best_threshold, micro_ap
+from pipeline.project import Project
+from pipeline.training import dataset
+from pipeline.training.dataset import Dataset
+from pipeline.training.tuning import Data, tune
+
+if TYPE_CHECKING:
+    from pipeline.settings import Settings, TrainSettings
+
+CLASSIFIER, NEAREST = "image_classifier", "nearest_images"
+NEIGHBOURS = (1, 2, 5, 10, 20, 50)  # tried
+
+
+def evaluate_references(project: Project, backbone: str, settings: "Settings") -> None:
+    """Writes the references' metric values on the test sets, a folder each.
+
+    Raises:
+        StoreError, StageError: when an earlier stage's result is missing, unfinished or damaged.
+    """
+    with hold(project.references(backbone)):
+        store, sets = Embeddings(project.store(backbone)), read_sets(project.sets, project.labels)
+        shown = read_image_labels(project.image_labels, project.labels)
+        validation = dataset.load(sets, store, "validation")
+        test = TestSplit.load(project, store, settings.evaluate)
+        images = dataset.gather(single_images(sets.split("train"), shown), len(sets.labels), store, name="training")
+        predictions = {
+            CLASSIFIER: classify(Data(images, validation), test.data, settings.train),
+            NEAREST: look_up(Data(images, validation), test.data),
+        }
+        with write_aside(project.references(backbone)) as aside:
+            aside.mkdir()
+            for name, of_seeds in predictions.items():
+                values = measure(of_seeds, settings.train.seeds[: len(of_seeds)], test.protocol)
+                results.write(aside / name, values, sets_digest=sets.digest)
+
+
+def single_images(sets: pl.DataFrame, shown: pl.DataFrame) -> pl.DataFrame:
+    """Sets of one image each, with its own labels, of all images that some sets show.
+
+    Args:
+        sets: columns of sets.parquet.
+        shown: image, labels: what each image shows by itself.
+
+    Returns:
+        The columns of sets.parquet; labels may be empty.
+
+    >>> sets = pl.DataFrame({"images": [[3, 1], [3]], "split": ["train", "train"]})
+    >>> shown = pl.DataFrame({"image": [0, 3], "labels": [[0], [1, 2]]}, schema_overrides={"image": pl.UInt32})
+    >>> single_images(sets, shown).select("images", "labels").rows()
+    [([1], []), ([3], [1, 2])]
+    """
+    images = sets.select(image=pl.col("images").explode().cast(pl.UInt32).unique().sort())
+    return images.join(shown, on="image", how="left", maintain_order="left").select(
+        set_id=pl.col("image").cast(pl.String),
+        images=pl.concat_list("image"),
+        labels=pl.col("labels").fill_null([]),
+        split=pl.lit("train"),
+    )
+
+
+def classify(data: Data, test: Dataset, settings: "TrainSettings") -> list[Predictions]:
+    """What the image classifier says of the test sets, a seed each; `data.train` are single images."""
+    tuned = tune(parse({"pool": "noisy_or", "tune_dropout": True}), data, settings)
+    return [Predictions(dataset.scores(run.head, test), test.truth(), run.threshold) for run in tuned.kept]
+
+
+def look_up(data: Data, test: Dataset) -> list[Predictions]:
+    """What the nearest training images say of the test sets, with the number of neighbours that validation prefers."""
+    truth, once = data.validation.truth(), np.ones((1, len(data.validation)), np.float32)
+    tried = {k: nearest(data.train, data.validation, k) for k in NEIGHBOURS if k <= len(data.train)}
+    best = max(tried, key=lambda k: micro_ap(tried[k], truth, once)[0])
+    threshold = best_threshold(tried[best], truth)
+    return [Predictions(nearest(data.train, test, best), test.truth(), threshold)]
+
+
+def nearest(images: Dataset, sets: Dataset, k: int) -> np.ndarray:
+    """Probabilities by the k nearest of some single images: float64 [n, c].
+
+    An image's probability of a label is the share of its k neighbours that show it; of equally near ones the first
+    count. A set has a label unless every image lacks it.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    mean, std = images.moments()
+    known, asked = (split.standardised(mean, std).vectors[:-1].numpy() for split in (images, sets))
+    finder = NearestNeighbors(n_neighbors=k, algorithm="brute", metric="cosine").fit(known)
+    neighbours = finder.kneighbors(asked, return_distance=False)
+    of_images = images.truth()[neighbours].mean(1)
+    lacking = np.vstack([1 - of_images, np.ones(of_images.shape[1])])  # padding, the last row, lacks every label
+    return 1 - np.where(sets.mask.numpy()[..., None], lacking[sets.rows.numpy()], 1.0).prod(1)
