@@ -75,6 +75,11 @@ class Project:
         """The same of the heads of the ablation."""
         return self.root / "cache/specs/ablation"
 
+    @property
+    def reference_specs(self) -> Path:
+        """The same of what the heads are held against."""
+        return self.root / "cache/specs/references"
+
     def checkpoint(self, backbone: str, head: str, *, compared: bool = True) -> Path:
         """A head trained on a backbone's vectors; one that is not compared lies where no stage of the graph looks."""
         return self.root / (

@@ -230,7 +230,7 @@ def test_a_peak_is_the_most_of_what_was_seen_whoever_ended_meanwhile(monkeypatch
 # The program as it is, but that its contenders are never ready.
 BUSY = """
 import sys
-from pipeline import cli
+from pipeline.cli import main as cli
 from pipeline.bench import embedding
 embedding.CONTENDERS = {"reference": "tests.support.contenders:Busy"}
 cli.main()

@@ -19,7 +19,8 @@ import click
 import numpy as np
 import pytest
 
-from pipeline.cli import cli
+import pipeline.cli.main  # noqa: F401 (the commands join their group)
+from pipeline.cli.group import cli
 from pipeline.heads.presets import PRESETS
 from tests.support.images import jpeg, write_table_source
 from tests.support.program import COMMAND, call, failed, run
@@ -136,7 +137,7 @@ def test_the_program_s_own_process_ends_with_the_status(project):
 def test_the_version_is_the_installed_one_and_its_absence_is_a_line(project):
     assert call(project, "--version").stdout == f"visagg, version {metadata.version('visagg')}\n"
     nothing = "from importlib import metadata; metadata.distributions = lambda **_: iter(())"
-    command = [sys.executable, "-c", f"{nothing}; from pipeline.cli import main; main()", "--version"]
+    command = [sys.executable, "-c", f"{nothing}; from pipeline.cli.main import main; main()", "--version"]
     bare = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (bare.stdout, bare.stderr) == ("visagg, version unknown: it is not installed\n", "")
 

@@ -196,7 +196,8 @@ def test_a_finished_store_costs_neither_torch_nor_a_decoded_image(project, small
     code = """
 import sys
 from pipeline import images
-from pipeline.cli import cli
+from pipeline.cli import stages
+from pipeline.cli.group import cli
 images.decode = None
 cli(sys.argv[1:], standalone_mode=False)
 print({"torch", "timm", "openvino"} & {*sys.modules})

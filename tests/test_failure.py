@@ -1,5 +1,6 @@
 """Faults that Python would print and forget, for they fall into destructors."""
 
+import subprocess
 import sys
 import threading
 from types import SimpleNamespace
@@ -7,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline.core import failure, files
+from tests.support.settings import ROOT
 
 
 def muttering(path):
@@ -28,5 +30,25 @@ def test_a_ctrl_c_that_falls_into_a_destructor_is_heeded(monkeypatch):
     monkeypatch.setattr(failure._thread, "interrupt_main", heeded.set)
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     failure.heed_destructors()
+    monkeypatch.setattr(failure, "SOON", 1)
     sys.unraisablehook(SimpleNamespace(object=None, exc_value=KeyboardInterrupt()))
+    assert not heeded.is_set(), "within the hook it would be lost again"
     assert heeded.wait(30)
+
+
+def test_what_a_fault_held_goes_before_python_ends():
+    """Else HDF5's objects go when nothing listens any more, and print beside the line that says what is wrong."""
+    code = (
+        "import sys\n"
+        "from pipeline.cli import main\n"
+        "class Held:\n"
+        "    def __del__(self):\n"
+        "        print('gone while', 'hooked' if sys.unraisablehook is not sys.__unraisablehook__ else 'deaf')\n"
+        "def fail(**options):\n"
+        "    held = [Held()]; held.append(held)\n"
+        "    raise OSError('it broke')\n"
+        "main.cli = fail\n"
+        "main.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr, done.stdout) == (1, "visagg: it broke\n", "gone while hooked\n")

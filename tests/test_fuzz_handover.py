@@ -24,6 +24,7 @@ from pipeline.evaluation.ablation import ablate
 from pipeline.evaluation.cost import measure_heads
 from pipeline.evaluation.evaluate import evaluate
 from pipeline.evaluation.popularity import evaluate_popularity
+from pipeline.evaluation.references import evaluate_references
 from pipeline.project import Project
 from pipeline.report import contents
 from pipeline.report.gallery import make_gallery
@@ -47,6 +48,7 @@ STAGES: dict[str, Stage] = {
     "train": lambda project, settings: train(project, "old", "average", settings),
     "evaluate": lambda project, settings: evaluate(project, "old", [], settings),
     "popularity": evaluate_popularity,
+    "references": lambda project, settings: evaluate_references(project, "old", settings),
     "ablate": ablate,
     "cost": lambda project, settings: measure_heads(project, "old", settings),
     "swap": lambda project, settings: swap(project, [("old", "new")], settings),
@@ -56,12 +58,14 @@ STAGES: dict[str, Stage] = {
 }
 READERS = {  # by the beginning of a path
     "data/sets.parquet": ("train", "evaluate", "popularity", "swap", "gallery"),
-    "data/labels.json": ("train", "evaluate", "popularity", "cost", "swap", "gallery"),
+    "data/image_labels.parquet": ("references",),
+    "data/labels.json": ("train", "evaluate", "references", "popularity", "cost", "swap", "gallery"),
     "data/description.json": ("report",),
     "data/catalogue/": ("gallery", "ablate"),
     "cache/embeddings/": ("train", "evaluate", "swap"),
     "cache/heads/old/": ("evaluate", "swap", "merge"),
     "cache/results/": ("gallery", "report"),
+    "cache/references/": ("report",),
     "cache/adapters/": ("merge",),
     "cache/swap/": ("report",),
     "cache/merged/": ("report",),
@@ -73,6 +77,7 @@ OUTPUTS = {
     "train": "cache/heads/old/average",
     "evaluate": "cache/results/old",
     "popularity": "cache/results/popularity",
+    "references": "cache/references/old",
     "ablate": "cache/ablation.json",
     "swap": "cache/swap",
     "merge": "cache/merged",
@@ -110,7 +115,7 @@ def whole(tmp_path_factory) -> World:
     made.train("old", "average", "noisy_or")
     made.train("new", "average", "noisy_or")
     made.evaluate("new", "average", "noisy_or")
-    for stage in ("evaluate", "popularity", "ablate", "cost", "swap", "merge", "gallery", "report"):
+    for stage in ("evaluate", "popularity", "references", "ablate", "cost", "swap", "merge", "gallery", "report"):
         STAGES[stage](made.project, made.settings)
     yield made
     patch.undo()

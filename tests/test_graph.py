@@ -120,7 +120,7 @@ def test_how_every_head_is_built_retrains_all(graph):
 def test_a_new_metric_retrains_nothing_and_fits_no_adapter(graph):
     edit(graph, "metrics/ranking.py", comment)
     edit(graph, "metrics/measure.py", comment)
-    assert stale(graph) == of_each_backbone("evaluate@*") | {"popularity", "merge", "report"}
+    assert stale(graph) == of_each_backbone("evaluate@*", "references@*") | {"popularity", "merge", "report"}
 
 
 def test_folding_touches_what_is_folded(graph):
@@ -142,4 +142,4 @@ def test_reading_images_touches_nothing_behind_the_embeddings(graph):
 def test_a_training_setting_retrains_and_embeds_nothing(graph):
     change_settings(graph / "pipeline/params.yaml", {"train.cycles": [7]})
     stages = stale(graph)
-    assert {stage.split("@")[0] for stage in stages} == {"train", "ablate"}
+    assert {stage.split("@")[0] for stage in stages} == {"train", "references", "ablate"}

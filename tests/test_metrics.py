@@ -6,6 +6,7 @@ import pytest
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve, precision_recall_fscore_support
 
 from pipeline.metrics import measure, ranking, selection
+from pipeline.metrics.at_k import at_k
 from pipeline.metrics.bootstrap import resample, sample_weights
 from pipeline.metrics.measure import Predictions, Protocol, Segment
 from pipeline.metrics.schema import SCHEMA
@@ -43,21 +44,21 @@ HAND = [  # k, precision, recall, f1, ceiling, published precision, recall, f1
 
 @pytest.mark.parametrize(("k", "wanted"), [(line[0], line[1:]) for line in HAND])
 def test_metrics_at_k_by_hand(k, wanted):
-    values = ranking.at_k(*one_set([0.9, 0.6, 0.6, 0.2, 0.1], [0, 2, 3]), k)
+    values = at_k(*one_set([0.9, 0.6, 0.6, 0.2, 0.1], [0, 2, 3]), k)
     assert tuple(values) == NAMES_AT_K
     assert [values[name].item() for name in NAMES_AT_K] == pytest.approx(list(wanted))
 
 
 def test_a_score_of_one_half_is_a_prediction_and_less_is_none():
     scores, truth = one_set([0.5, 0.49, 0.3], [0, 1])
-    values = ranking.at_k(scores, truth, 2)
+    values = at_k(scores, truth, 2)
     assert (values["precision"], values["published_precision"], values["published_recall"]) == (1.0, 1.0, 0.5)
-    nothing = ranking.at_k(scores - 0.01, truth, 2)
+    nothing = at_k(scores - 0.01, truth, 2)
     assert [nothing[name].item() for name in NAMES_AT_K] == [1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0]
 
 
 def test_no_hit_is_zero_everywhere():
-    values = ranking.at_k(*one_set([0.9, 0.8, 0.1], [2]), 2)
+    values = at_k(*one_set([0.9, 0.8, 0.1], [2]), 2)
     assert [values[name].item() for name in NAMES_AT_K] == [0, 0, 0, pytest.approx(2 / 3), 0, 0, 0]
 
 
@@ -73,14 +74,13 @@ def test_labels_are_shown_in_the_order_of_scores_then_of_labels():
 def test_ties_favour_nobody(k, steps):
     """A value is the mean over random orders of equal scores, and the order of the labels does not matter."""
     scores, truth = case(3, steps=steps)
-    values = ranking.at_k(scores, truth, k)
+    values = at_k(scores, truth, k)
     generator, orders = np.random.default_rng(0), 600
     untied = np.concatenate([scores + 1e-3 * generator.random(scores.shape) for _ in range(orders)])
     means = {
-        name: value.reshape(orders, -1).mean(0)
-        for name, value in ranking.at_k(untied, np.tile(truth, (orders, 1)), k).items()
+        name: value.reshape(orders, -1).mean(0) for name, value in at_k(untied, np.tile(truth, (orders, 1)), k).items()
     }
-    backwards = ranking.at_k(scores[:, ::-1], truth[:, ::-1], k)
+    backwards = at_k(scores[:, ::-1], truth[:, ::-1], k)
     for name in NAMES_AT_K:
         np.testing.assert_allclose(values[name], means[name], atol=0.1, err_msg=name)
         assert values[name].mean() == pytest.approx(means[name].mean(), abs=5e-3)
@@ -94,16 +94,16 @@ def test_scikit_learn_agrees_on_the_metrics_at_k(k):
     np.put_along_axis(recommended, np.argsort(-scores, 1)[:, :k], True, 1)
     for prefix, predicted in (("", recommended), ("published_", recommended & (scores >= 0.5))):
         wanted = precision_recall_fscore_support(truth, predicted, average="samples", zero_division=0)
-        values = [ranking.at_k(scores, truth, k)[prefix + name].mean() for name in ("precision", "recall", "f1")]
+        values = [at_k(scores, truth, k)[prefix + name].mean() for name in ("precision", "recall", "f1")]
         assert values == pytest.approx(wanted[:3])
 
 
 @pytest.mark.parametrize("k", [1, 3, 6, 20])
 def test_the_ceiling_is_what_a_perfect_ranking_reaches(k):
     scores, truth = case(1)
-    perfect = ranking.at_k(truth.astype(np.float32), truth, k)
+    perfect = at_k(truth.astype(np.float32), truth, k)
     np.testing.assert_allclose(perfect["f1"], perfect["ceiling"])
-    assert (ranking.at_k(scores, truth, k)["f1"] <= perfect["ceiling"] + 1e-12).all()
+    assert (at_k(scores, truth, k)["f1"] <= perfect["ceiling"] + 1e-12).all()
 
 
 # Over the whole split
@@ -219,8 +219,8 @@ DIRECTLY = {
     ("micro_f1", None): lambda s, t, threshold: f1_score(t, s >= threshold, average="micro"),
     ("macro_f1", None): macro_f1,
     ("micro_ap", None): lambda s, t, threshold: average_precision_score(t, s, average="micro"),
-    ("f1", 3): lambda s, t, threshold: ranking.at_k(s, t, 3)["f1"].mean(),
-    ("published_precision", 1): lambda s, t, threshold: ranking.at_k(s, t, 1)["published_precision"].mean(),
+    ("f1", 3): lambda s, t, threshold: at_k(s, t, 3)["f1"].mean(),
+    ("published_precision", 1): lambda s, t, threshold: at_k(s, t, 1)["published_precision"].mean(),
 }
 
 

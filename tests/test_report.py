@@ -88,7 +88,7 @@ def reports(project: Project) -> dict[str, bytes]:
 
 
 def test_every_table_has_three_forms(written):
-    names = ("headline", "quality", "size", "comparisons", "segments", "tuning", "ablation", "data")
+    names = ("headline", "quality", "size", "comparisons", "segments", "tuning", "ablation", "factor", "data")
     forms = {f"tables/{name}.{form}" for name in names for form in ("md", "csv", "tex")}
     forms |= {f"times/times.{form}" for form in ("md", "csv", "tex")}
     assert {path for path in reports(written) if path.startswith(("tables/", "times/"))} == {
@@ -237,7 +237,7 @@ def test_nothing_of_torch_images_or_weights_is_needed(project, tmp_path):
     words = write_settings(tmp_path / "params.yaml", {"compare.heads": ["average", "noisy_or"], "swap": {}})
     for name in ("average", "noisy_or"):
         shutil.copytree(project.results("b0", name), project.results("lite0", name))
-    code = "from pipeline.report import contents; contents.PLOTS[1:] = []; from pipeline.cli import main; main()"
+    code = "from pipeline.report import contents; contents.PLOTS[1:] = []; from pipeline.cli.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, *words, "report"],
         cwd=tmp_path,

@@ -194,6 +194,12 @@ def test_the_tidy_frame_has_every_value_once(written):
     assert row["mean"].item() == pytest.approx(truth["value"].mean(), abs=1e-6)
 
 
+def test_where_the_published_factor_appears_is_said_and_that_it_proves_nothing(written):
+    text = (written.tables / "factor.md").read_text()
+    assert "a ratio of 2.0: it lies within the interval of: hardly trained. A possible cause" in text
+    assert "1.900 [1.800, 2.100]" in text
+
+
 def test_what_was_not_measured_is_told(project):
     project.ablation.unlink()
     project.cost("b0").unlink()
@@ -203,6 +209,7 @@ def test_what_was_not_measured_is_told(project):
         assert "Not measured: run visagg cost" in path.read_text()
     assert row_of(project, "headline", backbone="b0", head="average")["parameters"] == "missing"
     assert not (project.tables / "swap.md").exists()
+    assert not (project.tables / "factor.md").exists()
     assert 'id="swap"' not in project.page.read_text()
 
 

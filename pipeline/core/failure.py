@@ -10,6 +10,7 @@ from pipeline.core.errors import PipelineError, SettingsError
 FULL_DISK = "the disk is full: nothing half-written was left; make room and run the same command again"
 STOPPED = ("stopped; what is finished is kept: run the same command again", 130)  # what a shell gives after Ctrl-C
 NO_MEMORY = "not enough memory: nothing half-written was left; free some, or give smaller sizes in params.yaml"
+SOON = 0.05  # seconds
 OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # how torch says it
 
 
@@ -20,7 +21,9 @@ def heed_destructors() -> None:
 
 def _heed(unraisable: "sys.UnraisableHookArgs") -> None:
     if isinstance(unraisable.exc_value, KeyboardInterrupt):
-        threading.Thread(target=_thread.interrupt_main, daemon=True).start()  # from here it would be lost again
+        again = threading.Timer(SOON, _thread.interrupt_main)  # from here, or within this, it would be lost again
+        again.daemon = True
+        again.start()
     elif "h5py" not in repr(unraisable.object):  # what HDF5 could not write is an error where it writes (core.files)
         sys.__unraisablehook__(unraisable)
 

@@ -19,7 +19,7 @@ from pipeline.core.lock import hold
 from pipeline.embeddings.store import Embeddings
 from pipeline.evaluation import results
 from pipeline.evaluation.evaluate import TestSplit
-from pipeline.heads.registry import parse
+from pipeline.heads.presets import IMAGE_CLASSIFIER, NEAREST_IMAGES, REFERENCES
 from pipeline.metrics.measure import Predictions, measure
 from pipeline.metrics.selection import best_threshold, micro_ap
 from pipeline.project import Project
@@ -30,7 +30,6 @@ from pipeline.training.tuning import Data, tune
 if TYPE_CHECKING:
     from pipeline.settings import Settings, TrainSettings
 
-CLASSIFIER, NEAREST = "image_classifier", "nearest_images"
 NEIGHBOURS = (1, 2, 5, 10, 20, 50)  # tried
 
 
@@ -47,8 +46,8 @@ def evaluate_references(project: Project, backbone: str, settings: "Settings") -
         test = TestSplit.load(project, store, settings.evaluate)
         images = dataset.gather(single_images(sets.split("train"), shown), len(sets.labels), store, name="training")
         predictions = {
-            CLASSIFIER: classify(Data(images, validation), test.data, settings.train),
-            NEAREST: look_up(Data(images, validation), test.data),
+            IMAGE_CLASSIFIER: classify(Data(images, validation), test.data, settings.train),
+            NEAREST_IMAGES: look_up(Data(images, validation), test.data),
         }
         with write_aside(project.references(backbone)) as aside:
             aside.mkdir()
@@ -83,7 +82,7 @@ def single_images(sets: pl.DataFrame, shown: pl.DataFrame) -> pl.DataFrame:
 
 def classify(data: Data, test: Dataset, settings: "TrainSettings") -> list[Predictions]:
     """What the image classifier says of the test sets, a seed each; `data.train` are single images."""
-    tuned = tune(parse({"pool": "noisy_or", "tune_dropout": True}), data, settings)
+    tuned = tune(REFERENCES[IMAGE_CLASSIFIER], data, settings)
     return [Predictions(dataset.scores(run.head, test), test.truth(), run.threshold) for run in tuned.kept]
 
 

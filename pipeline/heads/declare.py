@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.core.files import json_text, write_aside
 from pipeline.core.lock import hold
+from pipeline.heads.presets import REFERENCES
 from pipeline.heads.spec import HeadSpec
 from pipeline.project import Project
 
@@ -24,8 +25,9 @@ BUILDERS = (f"{ROOM}.classifier", f"{ROOM}.registry")  # what builds and reads e
 
 
 def write_specs(project: Project, settings: "Settings") -> None:
-    """Writes HEAD.json for each head that is compared, and for each one of the ablation; removes those of others."""
-    with hold(project.specs, project.ablation_specs):
+    """Writes HEAD.json for each head: compared, of the ablation, and of the references; removes those of others."""
+    with hold(project.specs, project.ablation_specs, project.reference_specs):
+        _write(project.reference_specs, REFERENCES)
         _write(project.specs, settings.compared())
         _write(project.ablation_specs, {name: settings.head(name) for name in settings.ablation.heads})
 

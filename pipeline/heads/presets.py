@@ -35,6 +35,7 @@ _ENDINGS: dict[str, dict[str, Any]] = {
 # it from learning single images by heart, for which a classifier of single images has more occasion than any other.
 BEST = "noisy_or_dropout"
 REGULARISED = "_dropout"
+IMAGE_CLASSIFIER, NEAREST_IMAGES = "image_classifier", "nearest_images"  # what heads are held against
 
 PUBLISHED: dict[str, HeadSpec] = {
     f"{name}{ending}": parse({**parts, **rest})
@@ -50,6 +51,8 @@ PRESETS: dict[str, HeadSpec] = {
         if pool not in _IN_NOTEBOOKS
     },
 }
+# Trained on single images with their own labels, this is the classifier that noisy_or has for each image.
+REFERENCES = {IMAGE_CLASSIFIER: PRESETS["noisy_or"].regularised()}
 
 
 def preset(name: str) -> HeadSpec:

@@ -1,1 +1,1 @@
-"""What is measured: `selection` and `ranking` (pure functions), `bootstrap` (intervals, tests), `measure`."""
+"""What is measured: `selection`, `at_k` and `ranking` (pure functions), `bootstrap` (intervals, tests), `measure`."""

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from pipeline.metrics import ranking, selection
+from pipeline.metrics.at_k import at_k
 from pipeline.metrics.bootstrap import sample_weights
 from pipeline.metrics.schema import SCHEMA
 
@@ -203,7 +204,7 @@ def _overall(predictions: Predictions, weights: np.ndarray, ks: Sequence[int]) -
     for metric in OVERALL:
         yield {"metric": metric.name, "k": None, **key}, metric.of(predictions, weights)
     for k in ks:
-        for name, of_sets in ranking.at_k(predictions.scores, predictions.truth, k).items():
+        for name, of_sets in at_k(predictions.scores, predictions.truth, k).items():
             yield {"metric": name, "k": k, **key}, weights @ of_sets / weights.sum(1)
 
 
@@ -212,7 +213,7 @@ def _segment(predictions: Predictions, weights: np.ndarray, segment: Segment, *,
     key = {"k": None, "by": segment.by, "segment": segment.name, "n": int(sets.sum())}
     part, part_weights = predictions.part(sets, segment.labels), weights[:, sets]
     for metric in OVERALL:
-        if metric.by_segment:
+        if metric.by_segment or not segment.labels.all():  # a mean over labels says most where there are few
             yield {"metric": metric.name, **key}, metric.of(part, part_weights)
 
 
@@ -234,12 +235,12 @@ def per_set(predictions: Predictions, seed: int, ks: Sequence[int]) -> pl.DataFr
     """
     scores, truth = predictions.scores, predictions.truth
     best = selection.best_first(scores)[:, : max(ks)]
-    at_k = {f"{name}@{k}": values for k in ks for name, values in ranking.at_k(scores, truth, k).items()}
+    columns = {f"{name}@{k}": values for k in ks for name, values in at_k(scores, truth, k).items()}
     labels = pl.List(pl.UInt16)
     return pl.DataFrame(
         {
             "seed": np.full(len(scores), seed),
-            **at_k,
+            **columns,
             "predicted": pl.Series([np.flatnonzero(row).tolist() for row in predictions.predicted], dtype=labels),
             "best": pl.Series(best.tolist(), dtype=labels),
             "best_scores": pl.Series(np.take_along_axis(scores, best, 1).tolist(), dtype=pl.List(pl.Float32)),

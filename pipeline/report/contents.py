@@ -9,7 +9,7 @@ from pipeline.report.plots.training import training
 from pipeline.report.results import Results
 from pipeline.report.table import Table
 from pipeline.report.tables.data import data
-from pipeline.report.tables.protocol import ablation, tuning
+from pipeline.report.tables.protocol import ablation, factor, tuning
 from pipeline.report.tables.quality import comparisons, headline, quality, segments
 from pipeline.report.tables.size import size, times
 from pipeline.report.tables.swap import swap
@@ -25,6 +25,7 @@ TABLES: list[Callable[[Results], Table | None]] = [
     swap,
     tuning,
     ablation,
+    factor,
     data,
 ]
 PLOTS = [

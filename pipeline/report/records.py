@@ -82,11 +82,16 @@ class Cost(TypedDict):
 
 
 class Ablation(TypedDict):
-    """What cache/ablation.json holds; a row has a head, a switch, and for each metric estimates by their kind."""
+    """What cache/ablation.json holds.
+
+    A row has a head, a switch, and for each metric estimates by their kind; a ratio has two heads, a switch, and how
+    many times as high one head's metric values are as the other's.
+    """
 
     sets_digest: Hex
     backbone: str
     rows: list[dict[str, str | dict[str, Estimate]]]
+    ratios: list[dict[str, str | Estimate]]
 
 
 class MetricKept(TypedDict):

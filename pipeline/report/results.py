@@ -11,7 +11,7 @@ import polars as pl
 from pipeline.core import handover
 from pipeline.core.errors import StageError
 from pipeline.evaluation import results as saved
-from pipeline.heads.presets import PRESETS, PUBLISHED
+from pipeline.heads.presets import IMAGE_CLASSIFIER, NEAREST_IMAGES, PRESETS, PUBLISHED
 from pipeline.project import Project
 from pipeline.report.records import Ablation, Cost, Description, Swap
 from pipeline.report.statistics import KEYS, Pair, comparisons, estimates, questions, samples_of
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from pipeline.settings import Settings
 
 FLOOR = ("any", "popularity")
-CLASSIFIER, NEAREST = "image_classifier", "nearest_images"  # as evaluation/references.py names them, which needs torch
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ def gather(project: Project, settings: "Settings") -> Results:
     published = [head for head, spec in heads.items() if spec.as_published() in PUBLISHED.values()]
     best, reference = (_best(backbones, names, training) for names in (list(heads), published))
     average = next((head for head, spec in heads.items() if spec == PRESETS["average"]), None)
-    asked = questions(pairs, best=best, reference=reference, average=average, classifier=CLASSIFIER)
+    asked = questions(pairs, best=best, reference=reference, average=average, classifier=IMAGE_CLASSIFIER)
     costs, machine = _costs(project, pairs)
     return Results(
         backbones=backbones,
@@ -145,7 +144,7 @@ def gather(project: Project, settings: "Settings") -> Results:
         reference=reference,
         average=average,
         missing=[pair for pair in pairs if pair not in samples],
-        references=[pair for pair in samples if pair[1] in (CLASSIFIER, NEAREST)],
+        references=[pair for pair in samples if pair[1] in (IMAGE_CLASSIFIER, NEAREST_IMAGES)],
         merged=[pair for pair in _merged(project, swaps) if pair in samples],
         ablation=of_these_sets(project.ablation, Ablation, digest, again="run visagg ablate"),
         swaps=swaps,
@@ -158,7 +157,7 @@ def _folders(project: Project, pairs: list[Pair], swaps: list[dict]) -> dict[Pai
     folders = {FLOOR: (project.popularity, "popularity")}
     folders |= {pair: (project.results(*pair), "evaluate") for pair in pairs}
     for backbone in dict(pairs):
-        for kind in (CLASSIFIER, NEAREST):
+        for kind in (IMAGE_CLASSIFIER, NEAREST_IMAGES):
             folders[backbone, kind] = (project.references(backbone) / kind, "references")
     return folders | {pair: (path, "merge") for pair, path in _merged(project, swaps).items()}
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save as as_bytes
 from typing_extensions import TypedDict
 
 from pipeline.core import handover, provenance
@@ -91,7 +91,8 @@ def save(path: Path, adapter: Adapter) -> None:
     description = {name: getattr(adapter, name) for name in DESCRIPTION}
     record = handover.sealed({**description, "arrays": provenance.digest_tensors(arrays.items())})
     with write_aside(path) as aside:
-        save_file(arrays, aside, {"adapter": json.dumps(record, sort_keys=True)})
+        # Not save_file: it has a temporary file of its own, which a kill would leave beside the others' adapters.
+        aside.write_bytes(as_bytes(arrays, {"adapter": json.dumps(record, sort_keys=True)}))
 
 
 def load(path: Path, new: dict, old: dict, *, sets_digest: str) -> Adapter:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from pipeline.cli import main
+from pipeline.cli.main import main
 from tests.support.settings import ROOT
 
 COMMAND = [sys.executable, "-m", "pipeline.cli"]

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from pipeline.cli import main
+from pipeline.cli.main import main
 from pipeline.embed.backbones.backbone import Backbone
 from pipeline.embed.engines import choose
 from tests.support import extraction

@@ -66,7 +66,7 @@ STAGES = {
             {"sets.least_items": 15, "sets.split.seed": 1},
             readers=("train", "popularity"),
         ),
-        Stage("specs", ("specs",), ("cache/specs/compared", "cache/specs/ablation"), FEWER),
+        Stage("specs", ("specs",), ("cache/specs/compared", "cache/specs/ablation", "cache/specs/references"), FEWER),
         Stage(
             "embed",
             ("embed", "lite0"),
@@ -109,6 +109,13 @@ STAGES = {
             tuple(f"cache/results/lite0/{head}" for head in HEADS),
             RESAMPLED,
             more=(("evaluate", "lite1"),),
+        ),
+        Stage(
+            "references",
+            ("references", "lite0"),
+            tuple(f"cache/references/lite0/{name}" for name in ("image_classifier", "nearest_images")),
+            {"train.seeds": [0]},
+            more=(("references", "lite1"),),
         ),
         Stage("popularity", ("popularity",), ("cache/results/popularity",), RESAMPLED),
         Stage(

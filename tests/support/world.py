@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from pipeline.catalogue import images, labelled_sets, tables
-from pipeline.catalogue.labelled_sets import Sets
+from pipeline.catalogue.labelled_sets import IMAGE_LABELS, Sets
 from pipeline.core import provenance
 from pipeline.embeddings.store import Embeddings
 from pipeline.embeddings.writer import open_for_writing
@@ -103,6 +103,7 @@ class World:
             frame=self.sets if frame is None else frame,
             labels=labels or self.labels,
             images_digest=provenance.digest_images(self.digests),
+            image_labels=pl.DataFrame([(i, [kind]) for i, kind in enumerate(self._kind)], IMAGE_LABELS, orient="row"),
         )
 
     def labelled(self) -> Sets:

@@ -5,9 +5,10 @@ import io
 
 import polars as pl
 
+from pipeline.heads.presets import IMAGE_CLASSIFIER, NEAREST_IMAGES
 from pipeline.metrics import measure
 from pipeline.report import published
-from pipeline.report.results import CLASSIFIER, FLOOR, NEAREST, Results
+from pipeline.report.results import FLOOR, Results
 from pipeline.report.statistics import Pair
 from pipeline.report.table import MISSING, Cell, Measured, Table
 from pipeline.report.tables.protocol import edges
@@ -105,10 +106,10 @@ def comparisons(results: Results) -> Table:
         rows.append([row["backbone"], row["head"], row["against"], _title(row), difference, *p, verdict])
     notes = (
         "What is asked: the best head of each backbone (by validation) against the best published one, as published or "
-        f"regularised, and against {CLASSIFIER}; each head against averaging. On the same users and resamples: t tests "
-        "of the mean difference, its error from the bootstrap over users and seeds. Adjusted by Holm's method over all "
-        f"{len(rows)} tests of this table. Intervals are not adjusted. comparisons.csv has the other heads against the "
-        "best published one as well; these tests are not adjusted, and show nothing by themselves."
+        f"regularised, and against {IMAGE_CLASSIFIER}; each head against averaging. On the same users and resamples: "
+        "t tests of the mean difference, its error from the bootstrap over users and seeds. Adjusted by Holm's method "
+        f"over all {len(rows)} tests of this table. Intervals are not adjusted. comparisons.csv has the other heads "
+        "against the best published one as well; these tests are not adjusted, and show nothing by themselves."
     )
     columns = ["backbone", "head", "against", "metric", "difference", "p", "p, Holm", "differs"]
     longer = {".csv": _every_test(results)}
@@ -142,19 +143,19 @@ def _every_test(results: Results) -> str:
 
 def segments(results: Results) -> Table:
     """The metrics of some sets, and of some labels."""
-    metrics = [metric for metric in measure.OVERALL if metric.by_segment]
     rows: list[list[Cell]] = []
     for by, title in SEGMENTS.items():
         parts = results.values.filter(pl.col("by") == by).select("segment", "n").unique(maintain_order=True)
         for segment, sets in parts.iter_rows():
             for pair in results.pairs:
-                cells = [_part_cell(results, pair, metric.name, by=by, segment=segment) for metric in metrics]
+                cells = [_part_cell(results, pair, metric.name, by=by, segment=segment) for metric in measure.OVERALL]
                 rows.append([title, segment, sets, *pair, *cells])
     notes = [
-        "Labels by frequency: the third that most training sets have (head), the next (middle), the rest (tail).",
+        "Labels by frequency: the third that most training sets have (head), the next (middle), the rest (tail); "
+        "macro values, means over labels, are worked out there alone.",
         *_about_users(results),
     ]
-    columns = ["divided by", "part", "sets", "backbone", "head", *(metric.title for metric in metrics)]
+    columns = ["divided by", "part", "sets", "backbone", "head", *(metric.title for metric in measure.OVERALL)]
     return Table("segments", "For whom, and for what, each head works", columns, rows, "\n".join(notes))
 
 
@@ -190,7 +191,7 @@ def _notes(results: Results) -> list[str]:
 def _supervision(results: Results) -> list[str]:
     """Whether better supervision could help, a sentence a backbone."""
     sentences = []
-    for row in results.comparisons.filter(against=CLASSIFIER, metric="micro_ap").iter_rows(named=True):
+    for row in results.comparisons.filter(against=IMAGE_CLASSIFIER, metric="micro_ap").iter_rows(named=True):
         what = f"{row['head']} on {row['backbone']}"
         measured = f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}] in micro AP"
         if row["low"] >= -SMALL:
@@ -200,10 +201,10 @@ def _supervision(results: Results) -> list[str]:
             verdict, then = "stays below", "better supervision would help"
         else:
             verdict, then = "is not shown to differ from", "more users would tell whether supervision is exhausted"
-        sentences.append(f"{what} {verdict} {CLASSIFIER} ({measured}): {then}.")
+        sentences.append(f"{what} {verdict} {IMAGE_CLASSIFIER} ({measured}): {then}.")
     about = (
-        f"{CLASSIFIER}: the instance classifier of noisy_or trained on each image's true labels; {NEAREST}: the labels "
-        "of the nearest training images."
+        f"{IMAGE_CLASSIFIER}: the instance classifier of noisy_or trained on each image's true labels; "
+        f"{NEAREST_IMAGES}: the labels of the nearest training images."
     )
     return [about, *sentences] if results.references else []
 
