@@ -36,6 +36,22 @@ def test_a_ctrl_c_that_falls_into_a_destructor_is_heeded(monkeypatch):
     assert heeded.wait(30)
 
 
+def test_what_a_destructor_of_hdf5_raises_is_printed_by_no_hook(monkeypatch, capsys):
+    """Cython prints it as if nobody had caught it, before Python hears of it."""
+    for hook in ("unraisablehook", "excepthook"):
+        monkeypatch.setattr(sys, hook, getattr(sys, hook))
+    failure.heed_destructors()
+    for name in ("h5py/_objects.pyx", "visagg.py"):
+        try:
+            exec(compile("1 / 0", name, "exec"))
+        except ZeroDivisionError as error:
+            own = error.__traceback__.tb_next
+            sys.excepthook(ZeroDivisionError, error, own)
+    said = capsys.readouterr().err
+    assert said.count("Traceback") == 1
+    assert "visagg.py" in said
+
+
 def test_what_a_fault_held_goes_before_python_ends():
     """Else HDF5's objects go when nothing listens any more, and print beside the line that says what is wrong."""
     code = (

@@ -4,6 +4,7 @@ import _thread
 import errno
 import sys
 import threading
+from types import TracebackType
 
 from pipeline.core.errors import PipelineError, SettingsError
 
@@ -16,7 +17,13 @@ OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # how torch says it
 
 def heed_destructors() -> None:
     """Makes a Ctrl-C stop the program also where Python would print and forget it, for it fell into a destructor."""
-    sys.unraisablehook = _heed
+    sys.unraisablehook, sys.excepthook = _heed, _print
+
+
+def _print(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """As Python does, but not what a destructor of HDF5's raised: Cython prints it here before it hands it to _heed."""
+    if traceback is None or not traceback.tb_frame.f_code.co_filename.startswith("h5py/"):
+        sys.__excepthook__(kind, error, traceback)
 
 
 def _heed(unraisable: "sys.UnraisableHookArgs") -> None:
