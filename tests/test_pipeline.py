@@ -46,6 +46,7 @@ def test_the_demo_from_nothing_to_tables_and_what_a_new_head_runs(copied_project
         "specs",
         "embed@lite0",
         "popularity",
+        "references@lite0",
         "gallery",
         "ablate",
         "cost@lite0",
@@ -60,7 +61,13 @@ def test_the_demo_from_nothing_to_tables_and_what_a_new_head_runs(copied_project
     values = json.loads((copied_project / "reports/metrics/lite0/noisy_or.json").read_text())
     assert values.keys() == {"micro_f1", "macro_f1", "micro_ap", "macro_ap", "f1@5", "f1@10", "f1@15", "f1@20"}
     shown = json.loads(dvc(copied_project, "metrics", "show", "--json"))[""]["data"]
-    assert sorted(Path(path).stem for path in shown if path.endswith(".json")) == ["average", "noisy_or", "popularity"]
+    assert sorted(Path(path).stem for path in shown if path.endswith(".json")) == [
+        "average",
+        "image_classifier",
+        "nearest_images",
+        "noisy_or",
+        "popularity",
+    ]
     plots = json.loads(dvc(copied_project, "plots", "show", "--json"))
     assert not plots.get("errors")
     drawn = {name: plot["content"] for name, (plot,) in plots["data"].items()}

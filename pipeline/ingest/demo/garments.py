@@ -136,7 +136,7 @@ def imagine(kind: str, rng: np.random.Generator) -> Garment:
 def depict(garment: Garment, rng: np.random.Generator) -> bytes:
     """Draws the garment as if photographed for a shop; the same generator gives the same JPEG bytes."""
     size = _SIZES[rng.integers(len(_SIZES))]
-    near = rng.uniform(0.62, 1.06) if rng.random() < 0.75 else rng.uniform(0.45, 1.4)
+    near = rng.uniform(0.5, 1.15) if rng.random() < 0.6 else rng.uniform(0.3, 1.8)
     scale, centre, *shown = _CHOICES[garment.kind][3].split()
     # A portrait's smaller side is its width, but clothes are taller than they are wide.
     unit = min(size[0], size[1] / 1.15) / 2 * near * int(scale) / 100
