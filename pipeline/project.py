@@ -150,6 +150,16 @@ class Project:
         """What each peculiarity of the published code does."""
         return self.root / "cache/ablation.json"
 
+    @property
+    def conditions(self) -> Path:
+        """Which heads do best where a set's labels are not just what its photos show."""
+        return self.root / "cache/conditions.json"
+
+    @property
+    def condition_specs(self) -> Path:
+        """The heads of the conditions, as `specs`."""
+        return self.root / "cache/specs/conditions"
+
     def cost(self, backbone: str) -> Path:
         """What the heads on a backbone cost on this machine."""
         return self.root / "cache/cost" / f"{backbone}.json"

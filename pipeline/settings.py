@@ -1,9 +1,8 @@
 """Settings, typed: pipeline/params.yaml read once, every unknown key or impossible value refused by name."""
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pipeline.core import bounds
 from pipeline.core.bounds import Alias, Count, Distinct, Few, Name, Place, Rate, Seed, Share
 from pipeline.core.errors import SettingsError
+from pipeline.core.misspelt import describe, nearest
 from pipeline.core.text import printable, shortened, shown
 from pipeline.core.yaml_file import read_yaml
 from pipeline.heads.presets import PRESETS, REGULARISED
@@ -157,6 +157,32 @@ class AblationSettings(Section):
     heads: Distinct[Alias]
 
 
+class CaseSettings(Section):
+    """How simulated sets come by their labels; see `sets.simulation.Case`."""
+
+    rule: Literal["any", "majority", "pairs", "next"]
+    gifts: bounds.SomeShare
+    photos: Annotated[int, Field(ge=1, le=1000)]
+
+
+class ConditionsSettings(Section):
+    """Heads that are trained on simulated users, for whom the assumptions of some heads fail.
+
+    Attributes:
+        backbone: whose vectors they read.
+        heads: which; none: nothing is simulated.
+        users: how many are simulated for each case.
+        seed: of them.
+        cases: by name.
+    """
+
+    backbone: Alias
+    heads: Annotated[list[Alias], Field(max_length=100)]
+    users: Count
+    seed: Seed
+    cases: dict[Name, CaseSettings]
+
+
 class Settings(Section):
     """All of params.yaml.
 
@@ -175,21 +201,22 @@ class Settings(Section):
     train: TrainSettings
     evaluate: EvaluateSettings
     ablation: AblationSettings
+    conditions: ConditionsSettings
     swap: dict[Alias, Distinct[Alias]]
 
     @model_validator(mode="after")
     def _names_are_declared(self) -> "Settings":
         if shadowing := sorted(name for name in self.heads if name.removesuffix(REGULARISED) in PRESETS):
             raise SettingsError(f"heads.{shadowing[0]}: a preset has this name")
-        for alias in (*self.compare.backbones, self.ablation.backbone):
+        for alias in (*self.compare.backbones, self.ablation.backbone, self.conditions.backbone):
             self.backbone(alias)
-        for name in (*self.heads, *self.compare.heads, *self.ablation.heads):
+        for name in (*self.heads, *self.compare.heads, *self.ablation.heads, *self.conditions.heads):
             self.head(name)
         known = self.compare.backbones
         for old, new in self.swap.items():
             for alias in (old, *new):
                 if alias not in known:
-                    raise SettingsError(f"swap: {alias!r} is not under compare.backbones{_nearest(alias, known)}")
+                    raise SettingsError(f"swap: {alias!r} is not under compare.backbones{nearest(alias, known)}")
             if old in new:
                 raise SettingsError(f"swap.{old} lists {old} itself")
         return self
@@ -202,7 +229,7 @@ class Settings(Section):
         """
         if alias not in self.backbones:
             declared = f"(declared under backbones: {', '.join(self.backbones)})"
-            raise SettingsError(f"unknown backbone {shown(alias)}{_nearest(alias, self.backbones)} {declared}")
+            raise SettingsError(f"unknown backbone {shown(alias)}{nearest(alias, self.backbones)} {declared}")
         return self.backbones[alias]
 
     def backbones_of(self, aliases: Iterable[str]) -> dict[str, BackboneSettings]:
@@ -220,10 +247,8 @@ class Settings(Section):
         if name not in self.heads and (base := name.removesuffix(REGULARISED)) != name:
             return self.head(base).regularised()
         if name not in self.heads:
-            nearest = _nearest(name, [*self.heads, *PRESETS])
-            raise SettingsError(
-                f"unknown head {shown(name)}{nearest} (visagg heads lists them; params.yaml may add some)"
-            )
+            near = nearest(name, [*self.heads, *PRESETS])
+            raise SettingsError(f"unknown head {shown(name)}{near} (visagg heads lists them; params.yaml may add some)")
         try:
             return parse(self.heads[name])
         except SettingsError as error:
@@ -265,32 +290,5 @@ def load(path: Path) -> Settings:
     try:
         return Settings.model_validate(content)
     except (SettingsError, pydantic.ValidationError) as error:
-        fault = str(error) if isinstance(error, SettingsError) else _describe(error)
+        fault = str(error) if isinstance(error, SettingsError) else describe(error, Settings)
         raise SettingsError(f"{path}: {shortened(printable(fault), MOST_CHARACTERS)}") from None
-
-
-def _describe(error: pydantic.ValidationError) -> str:
-    """The first fault in a line; an unknown key before all others, for a misspelt key is also a missing one."""
-    first = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
-    *section, name = map(str, first["loc"] or ["the file"])
-    key = shortened(" ".join(".".join([*section, name]).split()))
-    if first["type"] == "extra_forbidden":
-        return f"unknown key {key}{_nearest(name, _keys(section))}"
-    if first["type"] == "missing":
-        return f"{key} is missing"
-    return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}, not {shown(first['input'])}"
-
-
-def _keys(section: list[str]) -> list[str]:
-    """The keys that a section knows, by the names that lead to it."""
-    model: type[BaseModel] = Settings
-    for name in section:
-        if field := model.model_fields.get(name):  # else an alias: its section is that of the aliases' values
-            types = [field.annotation, *get_args(field.annotation)]
-            model = next((kind for kind in types if isinstance(kind, type) and issubclass(kind, Section)), model)
-    return list(model.model_fields)
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), 1)
-    return f"; did you mean {near[0]}?" if near else ""

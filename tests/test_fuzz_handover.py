@@ -21,6 +21,7 @@ import pytest
 from pipeline.core.failure import explain
 from pipeline.core.handover import SEAL, sealed, write_record
 from pipeline.evaluation.ablation import ablate
+from pipeline.evaluation.conditions import compare_under_conditions
 from pipeline.evaluation.cost import measure_heads
 from pipeline.evaluation.evaluate import evaluate
 from pipeline.evaluation.popularity import evaluate_popularity
@@ -42,6 +43,9 @@ QUICK = {
     "train.cycles": [2],
     "compare.heads": ["average", "noisy_or"],
     "compare.backbones": ["old", "new"],
+    "conditions.heads": ["average"],
+    "conditions.users": 60,
+    "conditions.cases": {"gifts": {"rule": "any", "gifts": 0.2, "photos": 5}},
 }
 Stage = Callable[[Project, Settings], Any]
 STAGES: dict[str, Stage] = {
@@ -49,6 +53,7 @@ STAGES: dict[str, Stage] = {
     "evaluate": lambda project, settings: evaluate(project, "old", [], settings),
     "popularity": evaluate_popularity,
     "references": lambda project, settings: evaluate_references(project, "old", settings),
+    "conditions": compare_under_conditions,
     "ablate": ablate,
     "cost": lambda project, settings: measure_heads(project, "old", settings),
     "swap": lambda project, settings: swap(project, [("old", "new")], settings),
@@ -58,7 +63,7 @@ STAGES: dict[str, Stage] = {
 }
 READERS = {  # by the beginning of a path
     "data/sets.parquet": ("train", "evaluate", "popularity", "swap", "gallery"),
-    "data/image_labels.parquet": ("references",),
+    "data/image_labels.parquet": ("references", "conditions"),
     "data/labels.json": ("train", "evaluate", "references", "popularity", "cost", "swap", "gallery"),
     "data/description.json": ("report",),
     "data/catalogue/": ("gallery", "ablate"),
@@ -66,6 +71,7 @@ READERS = {  # by the beginning of a path
     "cache/heads/old/": ("evaluate", "swap", "merge"),
     "cache/results/": ("gallery", "report"),
     "cache/references/": ("report",),
+    "cache/conditions.json": ("report",),
     "cache/adapters/": ("merge",),
     "cache/swap/": ("report",),
     "cache/merged/": ("report",),
@@ -78,6 +84,7 @@ OUTPUTS = {
     "evaluate": "cache/results/old",
     "popularity": "cache/results/popularity",
     "references": "cache/references/old",
+    "conditions": "cache/conditions.json",
     "ablate": "cache/ablation.json",
     "swap": "cache/swap",
     "merge": "cache/merged",
@@ -115,7 +122,18 @@ def whole(tmp_path_factory) -> World:
     made.train("old", "average", "noisy_or")
     made.train("new", "average", "noisy_or")
     made.evaluate("new", "average", "noisy_or")
-    for stage in ("evaluate", "popularity", "references", "ablate", "cost", "swap", "merge", "gallery", "report"):
+    for stage in (
+        "evaluate",
+        "popularity",
+        "references",
+        "conditions",
+        "ablate",
+        "cost",
+        "swap",
+        "merge",
+        "gallery",
+        "report",
+    ):
         STAGES[stage](made.project, made.settings)
     yield made
     patch.undo()

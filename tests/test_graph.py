@@ -142,4 +142,4 @@ def test_reading_images_touches_nothing_behind_the_embeddings(graph):
 def test_a_training_setting_retrains_and_embeds_nothing(graph):
     change_settings(graph / "pipeline/params.yaml", {"train.cycles": [7]})
     stages = stale(graph)
-    assert {stage.split("@")[0] for stage in stages} == {"train", "references", "ablate"}
+    assert {stage.split("@")[0] for stage in stages} == {"train", "references", "ablate", "conditions"}

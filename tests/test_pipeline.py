@@ -49,6 +49,7 @@ def test_the_demo_from_nothing_to_tables_and_what_a_new_head_runs(copied_project
         "references@lite0",
         "gallery",
         "ablate",
+        "conditions",
         "cost@lite0",
         "evaluate@lite0",
         "swap",

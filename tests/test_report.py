@@ -88,7 +88,8 @@ def reports(project: Project) -> dict[str, bytes]:
 
 
 def test_every_table_has_three_forms(written):
-    names = ("headline", "quality", "size", "comparisons", "segments", "tuning", "ablation", "factor", "data")
+    names = ("headline", "quality", "size", "comparisons", "segments", "tuning")
+    names += ("ablation", "factor", "conditions", "data")
     forms = {f"tables/{name}.{form}" for name in names for form in ("md", "csv", "tex")}
     forms |= {f"times/times.{form}" for form in ("md", "csv", "tex")}
     assert {path for path in reports(written) if path.startswith(("tables/", "times/"))} == {
@@ -100,6 +101,8 @@ def test_every_table_has_three_forms(written):
 def test_a_new_report_leaves_nothing_of_the_last_one(written, project, monkeypatch):
     """Another source, more backbones, a swap and merged heads; then what the shared report is of."""
     write_record(project.description, {**DESCRIPTION, **REAL})
+    simulated = project.conditions.read_bytes()
+    project.conditions.unlink()
     write_head(project.results("b1", "average"), 0.4)
     write_head(project.merged_results("b0", "b1", "average"), 0.35)
     write_record(project.swap("b0", "b1"), make_swap())
@@ -118,6 +121,7 @@ def test_a_new_report_leaves_nothing_of_the_last_one(written, project, monkeypat
     assert not any(b"imulated" in content for content in old.values())
     write_record(project.description, DESCRIPTION)
     project.swap("b0", "b1").unlink()  # as DVC does
+    project.conditions.write_bytes(simulated)
     report(project, settings_with_a_missing_head())
     assert reports(project) == reports(written), "the same results in another folder are the same bytes"
 

@@ -200,6 +200,16 @@ def test_where_the_published_factor_appears_is_said_and_that_it_proves_nothing(w
     assert "1.900 [1.800, 2.100]" in text
 
 
+def test_who_wins_where_and_whether_it_holds_is_said(written):
+    text = (written.tables / "conditions.md").read_text()
+    assert "gifts: noisy_or, ahead of every other head." in text
+    assert "pairs: attention, not shown to be ahead of average." in text
+    assert "Attention is preferred in: pairs." in text
+    rows = {(row["case"], row["head"]): row for row in cells(written, "conditions")}
+    assert rows["pairs", "average"]["best on test"] == "yes"
+    assert rows["pairs", "attention"]["preferred"] == "yes"
+
+
 def test_what_was_not_measured_is_told(project):
     project.ablation.unlink()
     project.cost("b0").unlink()

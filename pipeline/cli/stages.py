@@ -113,6 +113,14 @@ def ablate(context: Context) -> None:
 
 
 @command(cli)
+def conditions(context: Context) -> None:
+    """Trains heads on simulated users for whom labels are not just what photos show: cache/conditions.json."""
+    from pipeline.evaluation.conditions import compare_under_conditions
+
+    compare_under_conditions(context.project, context.settings)
+
+
+@command(cli)
 @click.argument("backbone")
 def cost(context: Context, *, backbone: str) -> None:
     """Measures what each compared head costs on a backbone, on this machine: cache/cost/BACKBONE.json."""

@@ -25,8 +25,9 @@ BUILDERS = (f"{ROOM}.classifier", f"{ROOM}.registry")  # what builds and reads e
 
 
 def write_specs(project: Project, settings: "Settings") -> None:
-    """Writes HEAD.json for each head: compared, of the ablation, and of the references; removes those of others."""
-    with hold(project.specs, project.ablation_specs, project.reference_specs):
+    """Writes HEAD.json for each head: compared, of ablation, references or conditions; removes those of others."""
+    with hold(project.specs, project.ablation_specs, project.reference_specs, project.condition_specs):
+        _write(project.condition_specs, {name: settings.head(name) for name in settings.conditions.heads})
         _write(project.reference_specs, REFERENCES)
         _write(project.specs, settings.compared())
         _write(project.ablation_specs, {name: settings.head(name) for name in settings.ablation.heads})

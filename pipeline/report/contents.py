@@ -8,6 +8,7 @@ from pipeline.report.plots.quality import f1_at_k, quality_size, set_size
 from pipeline.report.plots.training import training
 from pipeline.report.results import Results
 from pipeline.report.table import Table
+from pipeline.report.tables.conditions import conditions
 from pipeline.report.tables.data import data
 from pipeline.report.tables.protocol import ablation, factor, tuning
 from pipeline.report.tables.quality import comparisons, headline, quality, segments
@@ -26,6 +27,7 @@ TABLES: list[Callable[[Results], Table | None]] = [
     tuning,
     ablation,
     factor,
+    conditions,
     data,
 ]
 PLOTS = [

@@ -94,6 +94,33 @@ class Ablation(TypedDict):
     ratios: list[dict[str, str | Estimate]]
 
 
+class HeadInCase(TypedDict):
+    """What a head did on one case's simulated users; `behind`: how far validation's choice is ahead of it."""
+
+    validation: float
+    micro_ap: Estimate
+    micro_f1: Estimate
+    behind: Estimate
+
+
+class CaseRecord(TypedDict):
+    """One case: the head that validation prefers, the best one on test, and what each head did."""
+
+    case: str
+    preferred: str
+    best: str
+    heads: dict[str, HeadInCase]
+
+
+class Conditions(TypedDict):
+    """What cache/conditions.json holds."""
+
+    sets_digest: Hex
+    backbone: str
+    users: Count
+    cases: list[CaseRecord]
+
+
 class MetricKept(TypedDict):
     """One metric with an adapter."""
 

@@ -13,7 +13,7 @@ from pipeline.core.errors import StageError
 from pipeline.evaluation import results as saved
 from pipeline.heads.presets import IMAGE_CLASSIFIER, NEAREST_IMAGES, PRESETS, PUBLISHED
 from pipeline.project import Project
-from pipeline.report.records import Ablation, Cost, Description, Swap
+from pipeline.report.records import Ablation, Conditions, Cost, Description, Swap
 from pipeline.report.statistics import KEYS, Pair, comparisons, estimates, questions, samples_of
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Results:
         references: what knows each image's true labels, by backbone and name, where it was measured.
         merged: heads of another backbone that read this one's vectors, as (backbone, "HEAD from OLD").
         ablation: content of cache/ablation.json; None where there is none.
+        conditions: content of cache/conditions.json; None where there is none.
         swaps: contents of cache/swap.
         data: content of data/description.json.
     """
@@ -67,6 +68,7 @@ class Results:
     references: list[Pair]
     merged: list[Pair]
     ablation: dict | None
+    conditions: dict | None
     swaps: list[dict]
     data: dict
 
@@ -116,10 +118,9 @@ def gather(project: Project, settings: "Settings") -> Results:
     Raises:
         StageError: when no pair has any, the data were never described, or a file is damaged.
     """
-    data: dict[str, Any] = dict(handover.read_record(project.description, Description, again="run visagg sets"))
+    data: dict = dict(handover.read_record(project.description, Description, again="run visagg sets"))
     digest, backbones, heads = data["sets_digest"], settings.compare.backbones, settings.compared()
-    pairs = [(backbone, head) for backbone in backbones for head in heads]
-    swaps = read_swaps(project, digest)
+    pairs, swaps = [(backbone, head) for backbone in backbones for head in heads], read_swaps(project, digest)
     opened = _open(_folders(project, pairs, swaps), digest)
     samples = {pair: samples_of(results.values()) for pair, results in opened.items()}
     if not samples.keys() & set(pairs):
@@ -147,6 +148,7 @@ def gather(project: Project, settings: "Settings") -> Results:
         references=[pair for pair in samples if pair[1] in (IMAGE_CLASSIFIER, NEAREST_IMAGES)],
         merged=[pair for pair in _merged(project, swaps) if pair in samples],
         ablation=of_these_sets(project.ablation, Ablation, digest, again="run visagg ablate"),
+        conditions=of_these_sets(project.conditions, Conditions, digest, again="run visagg conditions"),
         swaps=swaps,
         data=data,
     )

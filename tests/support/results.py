@@ -96,6 +96,7 @@ def make_results(
         machine=None,
         average=None,
         ablation=None,
+        conditions=None,
         swaps=[],
         costs=pl.DataFrame(costs, COSTS, orient="row"),
         missing=list(missing),
@@ -147,6 +148,7 @@ def report_settings(*backbones: str, **changes: Any) -> Settings:
             "compare.heads": ["average", "squeeze_fc", "noisy_or"],
             "ablation.backbone": "b0",
             "ablation.heads": ["average"],
+            "conditions.backbone": "b0",
             "swap": {},
             "evaluate.ks": KS,
             "evaluate.resamples": RESAMPLES,
@@ -223,6 +225,13 @@ def write_results(project: Project) -> None:
         {"head": "average", "switch": "none", "micro_f1": alone, "micro_ap": alone},
         {"head": "average", "switch": "padding takes part", "micro_f1": paired, "micro_ap": paired},
     ]
+    ahead = {"validation": 0.9, "micro_ap": [0.9, 0.88, 0.92], "micro_f1": [0.8, 0.7, 0.9], "behind": [0.0, 0.0, 0.0]}
+    behind, close = {**ahead, "behind": [0.1, 0.05, 0.15]}, {**ahead, "behind": [0.01, -0.01, 0.03]}
+    cases = [
+        {"case": "gifts", "preferred": "noisy_or", "best": "noisy_or", "heads": {"noisy_or": ahead, "average": behind}},
+        {"case": "pairs", "preferred": "attention", "best": "average", "heads": {"attention": ahead, "average": close}},
+    ]
+    write_record(project.conditions, {"sets_digest": DIGEST, "backbone": "b0", "users": 50, "cases": cases})
     compared = {"head": "noisy_or", "against": "average", "f1": [1.1, 1.0, 1.2]}
     ratios = [{**compared, "switch": "none", "published_f1": [1.2, 1.1, 1.3]}]
     ratios += [{**compared, "switch": "hardly trained", "published_f1": [1.9, 1.8, 2.1]}]

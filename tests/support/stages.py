@@ -10,6 +10,9 @@ SMALL = {
     "compare.backbones": ["lite0", "lite1"],
     "compare.heads": ["average", "average_fc"],
     "ablation.heads": ["average"],
+    "conditions.heads": ["average"],
+    "conditions.users": 60,
+    "conditions.cases": {"gifts": {"rule": "any", "gifts": 0.2, "photos": 5}},
     "embed.engine": "torch",
     "embed.precision": "float32",
     "embed.batch_size": 16,
@@ -66,7 +69,12 @@ STAGES = {
             {"sets.least_items": 15, "sets.split.seed": 1},
             readers=("train", "popularity"),
         ),
-        Stage("specs", ("specs",), ("cache/specs/compared", "cache/specs/ablation", "cache/specs/references"), FEWER),
+        Stage(
+            "specs",
+            ("specs",),
+            tuple(f"cache/specs/{name}" for name in ("compared", "ablation", "references", "conditions")),
+            FEWER,
+        ),
         Stage(
             "embed",
             ("embed", "lite0"),
@@ -126,6 +134,7 @@ STAGES = {
             more=(("cost", "lite1"),),
             measures=True,
         ),
+        Stage("conditions", ("conditions",), ("cache/conditions.json",), {"conditions.seed": 1}),
         Stage("ablate", ("ablate",), ("cache/ablation.json",), RESAMPLED),
         Stage(
             "swap",
@@ -144,4 +153,4 @@ STAGES = {
         Stage("report", ("report",), REPORTS, FEWER),
     )
 }
-READ_BY_REPORT = ("evaluate", "popularity", "cost", "ablate", "swap", "merge", "gallery")
+READ_BY_REPORT = ("evaluate", "popularity", "references", "conditions", "cost", "ablate", "swap", "merge", "gallery")

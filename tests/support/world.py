@@ -43,6 +43,7 @@ FAST = {
     "compare.heads": ["average", "max_fc", "noisy_or"],
     "ablation.backbone": "old",
     "ablation.heads": ["average"],
+    "conditions.backbone": "old",
     "swap": {"old": ["new"]},
     "train.seeds": [0, 1],
     "train.learning_rates": [1e-2],
