@@ -110,20 +110,24 @@ def test_what_is_chosen_is_the_best_on_validation(world):
         assert run.sort("micro_ap", "epoch", descending=[True, False])["epoch"][0] == result.epoch
 
 
-def test_the_better_half_of_what_was_tried_is_tried_longer(world):
+def test_for_each_dropout_the_better_half_of_the_rates_is_tried_longer(world):
     grid = {"train.learning_rates": [1e-3, 3e-3, 1e-2], "train.dropouts": [0.0, 0.9], "train.cycles": [1, 2, 5]}
     settings = world.changed({"heads": {"tried": {"pool": "mean", "tune_dropout": True}}, **grid})
     world.train("old", "tried", settings=settings)
     record = world.trained("old", "tried").checkpoint
     by_cycle = {cycle: [trial for trial in record.tried if trial.cycle == cycle] for cycle in (1, 2, 5)}
-    assert [len(trials) for trials in by_cycle.values()] == [6, 3, 2]
+    assert [len(trials) for trials in by_cycle.values()] == [6, 4, 2]
 
     def configurations(trials):
         return [(trial.learning_rate, trial.dropout) for trial in trials]
 
-    for shorter, longer in ((1, 2), (2, 5)):
-        ranked = sorted(by_cycle[shorter], key=lambda trial: -trial.micro_ap)
-        assert configurations(by_cycle[longer]) == configurations(ranked)[: len(by_cycle[longer])]
+    for dropout in (0.0, 0.9):
+        for shorter, longer in ((1, 2), (2, 5)):
+            short, long = (
+                [trial for trial in by_cycle[cycle] if trial.dropout == dropout] for cycle in (shorter, longer)
+            )
+            ranked = sorted(short, key=lambda trial: -trial.micro_ap)
+            assert configurations(long) == configurations(ranked)[: len(long)]
     assert record.chosen == max(record.tried, key=lambda trial: trial.micro_ap)
     assert [head.spec.dropout for head in world.trained("old", "tried").heads] == [record.chosen.dropout] * 2
     assert len(history_of(world, "tried").filter(seed=1)) == record.chosen.cycle

@@ -5,7 +5,6 @@ dropouts and cycles; the other seeds run with what did best. All that is chosen,
 validation; the test split is not read here.
 """
 
-import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -118,9 +117,10 @@ def tune(spec: HeadSpec, data: Data, settings: "TrainSettings") -> Tuned:
     """Trains a head: the first seed with all that is tried, the others with what validation prefers.
 
     Successive halving (K. Jamieson and A. Talwalkar, "Non-stochastic best arm identification and hyperparameter
-    optimization", 2016): every learning rate and dropout is tried with the shortest cycle, the better half of them
-    with the next one, and so on. Departure: each cycle begins anew, for one that has ended cannot be made longer; and
-    what did best with a short cycle stays among what is chosen from, for longer training spoils some heads.
+    optimization", 2016): every learning rate and dropout is tried with the shortest cycle, the better half of the rates
+    with the next one, and so on. Departures: rates are halved for each dropout by itself, for what dropout is good for
+    shows late; each cycle begins anew, for one that has ended cannot be made longer; and what did best with a short
+    cycle stays among what is chosen from, for longer training spoils some heads.
 
     Args:
         spec: the head; where it leaves dropout to tuning, all of `settings.dropouts` are tried.
@@ -136,19 +136,24 @@ def tune(spec: HeadSpec, data: Data, settings: "TrainSettings") -> Tuned:
     first, *others = settings.seeds
     torch.set_num_threads(1)  # a run is one thread's work, so that its result knows nothing of the cores
     tried: list[Run] = []
-    candidates = list(itertools.product(settings.learning_rates, _dropouts(spec, settings)))
+    candidates = dict.fromkeys(_dropouts(spec, settings), settings.learning_rates)
     for cycle in settings.cycles:
-        starts = [Start(first, Trial(rate, dropout, cycle)) for rate, dropout in candidates]
-        runs = _run_all(spec, data, starts, settings=settings)
+        trials = [Trial(rate, dropout, cycle) for dropout, rates in candidates.items() for rate in rates]
+        runs = _run_all(spec, data, [Start(first, trial) for trial in trials], settings=settings)
         tried += runs
-        better = sorted(runs, key=lambda run: -run.micro_ap)[: -(-len(runs) // 2)]
-        candidates = [(run.start.trial.learning_rate, run.start.trial.dropout) for run in better]
+        candidates = {dropout: _better_half(runs, dropout) for dropout in candidates}
     best = max(tried, key=lambda run: run.micro_ap)  # of equals the one with the shorter cycle
     kept = [best, *_run_all(spec, data, [Start(seed, best.start.trial) for seed in others], settings=settings)]
     if spec.standardised:
         for run in kept:
             run.head.standardise(mean, std)
     return Tuned(kept, tried)
+
+
+def _better_half(runs: list[Run], dropout: float) -> list[float]:
+    """The better half of the learning rates that were tried with one dropout, the best one first."""
+    tried = sorted((run for run in runs if run.start.trial.dropout == dropout), key=lambda run: -run.micro_ap)
+    return [run.start.trial.learning_rate for run in tried[: -(-len(tried) // 2)]]
 
 
 def _dropouts(spec: HeadSpec, settings: "TrainSettings") -> list[float]:

@@ -17,10 +17,10 @@ TRIAL = ("learning_rate", "dropout", "cycle")
 
 TUNING = """\
 Micro average precision on validation. The same rule for every head: the first seed tries all learning rates, and all
-dropouts where the head leaves it open (NAME_dropout), with the shortest cycle of the learning rate; the better half of
-them again with the next longer one, and so on. What did best is trained with the other seeds. An epoch is kept by the
-same metric. Not exhausted: the choice lies at an edge of what was tried, or the last epoch of the longest cycle is the
-best one: more might be better. Every trial stands in tuning.csv."""
+dropouts where the head leaves it open (NAME_dropout), with the shortest cycle of the learning rate; for each dropout
+the better half of the rates again with the next longer one, and so on. What did best is trained with the other seeds.
+An epoch is kept by the same metric. Not exhausted: the choice lies at an edge of what was tried, or the last epoch of
+the longest cycle is the best one: more might be better. Every trial stands in tuning.csv."""
 
 
 def tuning(results: Results) -> Table:
