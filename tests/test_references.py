@@ -28,7 +28,7 @@ def test_true_image_labels_teach_at_least_what_sets_teach(world):
     head = world.evaluate("old", "noisy_or").filter(by="all", metric="micro_ap")["value"].mean()
     assert value(world, "image_classifier") > head - 0.01
     assert value(world, "image_classifier") > 0.95
-    assert head - 0.1 < value(world, "nearest_images") < value(world, "image_classifier")
+    assert head - 0.1 < value(world, "nearest_images") <= value(world, "image_classifier")
 
 
 def test_they_learn_from_the_images_of_training_sets_alone(world, monkeypatch):
