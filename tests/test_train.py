@@ -19,7 +19,7 @@ from tests.support.records import rewrite
 from tests.support.world import DIM, FINGERPRINTS, KINDS, USERS, World, contents
 
 TRIED = {"heads": {"tried": {"pool": "mean"}}}  # a head that is not compared
-TWO_RATES = {"train.learning_rates": [3e-3, 1e-2]}
+TWO_RATES = {"train.learning_rates": [3e-3, 1e-2], "train.dropouts": [0.5]}
 
 
 @pytest.fixture(scope="module")
