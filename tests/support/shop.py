@@ -236,7 +236,8 @@ class Shop:
             shutil.move(other / path, present / path)
         self.old[stage.name] = outputs(present, stage)
         copy(absent, current)
-        for words in (stage.words, *stage.more):
+        more = stage.more if set(self.only) == set(STAGES) else ()  # what only later stages need
+        for words in (stage.words, *more):
             self._must(run(current, *words), words)
         self.new[stage.name] = outputs(current, stage)
         different = self.new[stage.name] != self.old[stage.name]
