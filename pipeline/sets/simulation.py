@@ -101,11 +101,11 @@ def _set_of(
     after = [kinds.labels[kind] for kind in generator.choice(len(taste), AFTERWARDS, p=taste)]
     gifts = generator.random(count) < case.gifts
     drawn = np.where(gifts, generator.integers(0, len(taste), count), own)
-    images: dict[int, bool] = {}  # whether each is a gift; an image is shown once
+    shown: dict[int, frozenset[int] | None] = {}  # what each image says, gifts nothing; an image counts once
     for kind, gift in zip(drawn, gifts, strict=True):
-        images.setdefault(int(generator.choice(kinds.images[kind])), bool(gift))
-    kept = [kinds.labels[kind] for kind, gift in zip(drawn, gifts, strict=True) if not gift]
-    return list(images), sorted(_labels(kept, after, rule=case.rule, partner=partner))
+        shown.setdefault(int(generator.choice(kinds.images[kind])), None if gift else kinds.labels[kind])
+    kept = [labels for labels in shown.values() if labels is not None]
+    return list(shown), sorted(_labels(kept, after, rule=case.rule, partner=partner))
 
 
 def _labels(photos: list[frozenset[int]], after: list[frozenset[int]], *, rule: str, partner: np.ndarray) -> set[int]:
