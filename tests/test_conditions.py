@@ -1,6 +1,7 @@
 """Simulated users for whom labels are not just what photos show: each rule is what it says."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import polars as pl
@@ -56,13 +57,15 @@ def test_gifts_are_shown_and_give_no_label():
     assert extra / users > 0.5
 
 
-def test_a_majority_is_at_least_half_of_the_photos():
+def test_a_majority_is_half_of_the_photos_or_else_the_most():
     frame = sets("majority", photos=30)
     few, any_photo = frame["labels"].list.len().mean(), sets("any", photos=30)["labels"].list.len().mean()
     assert few < any_photo - 1
     for images, labels in frame.select("images", "labels").iter_rows():
-        of_photos = shown(images)
-        assert labels == sorted(label for label in set(of_photos) if 2 * of_photos.count(label) >= len(images))
+        counts = Counter(shown(images))
+        enough = min(len(images) / 2, max(counts.values()))
+        assert labels == sorted(label for label, count in counts.items() if count >= enough)
+    assert frame["labels"].list.len().min() >= 1
 
 
 def test_of_pairs_a_label_counts_where_its_partner_is_shown_too():

@@ -24,9 +24,9 @@ class Case:
     """How sets come by their labels.
 
     Attributes:
-        rule: "any": what any photo shows; "majority": what at least half of the photos show; "pairs": a label counts
-            only where its partner is shown too, by another photo or the same; "next": what the user's next photos
-            show, which are not in the set.
+        rule: "any": what any photo shows; "majority": what at least half of the photos show or, where nothing is shown
+            so often, what most of them show; "pairs": a label counts only where its partner is shown too, by another
+            photo or the same; "next": what the user's next photos show, which are not in the set.
         gifts: share of the photos that were bought for others: they are shown, and give no label.
         photos: most in a set; the fewest are a third of that.
     """
@@ -120,7 +120,8 @@ def _labels(photos: list[frozenset[int]], after: list[frozenset[int]], *, rule: 
     if rule == "next":
         return set().union(*after)
     if rule == "majority":
-        return {label for label, count in counts.items() if 2 * count >= len(photos)}
+        enough = min(len(photos) / 2, max(counts.values(), default=0))
+        return {label for label, count in counts.items() if count >= enough}
     if rule == "pairs":
         return {label for label in counts if partner[label] in counts}
     return set(counts)
