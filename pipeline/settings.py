@@ -208,7 +208,8 @@ class Settings(Section):
     def _names_are_declared(self) -> "Settings":
         if shadowing := sorted(name for name in self.heads if name.removesuffix(REGULARISED) in PRESETS):
             raise SettingsError(f"heads.{shadowing[0]}: a preset has this name")
-        for alias in (*self.compare.backbones, self.ablation.backbone, self.conditions.backbone):
+        simulated = [self.conditions.backbone] if self.conditions.heads else []
+        for alias in (*self.compare.backbones, self.ablation.backbone, *simulated):
             self.backbone(alias)
         for name in (*self.heads, *self.compare.heads, *self.ablation.heads, *self.conditions.heads):
             self.head(name)
