@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,8 @@ class Project:
     >>> Project().checkpoint("lite0", "average")
     PosixPath('cache/heads/lite0/average')
     """
+
+    WEIGHTS: ClassVar = "backbone.safetensors"
 
     root: Path = Path()
 
@@ -64,6 +67,18 @@ class Project:
     def backbone_record(self, backbone: str) -> Path:
         """What is known of a backbone without loading it."""
         return self.root / "cache/backbones" / f"{backbone}.json"
+
+    def finetuned(self, backbone: str) -> Path:
+        """The folder of a fine-tuned backbone's weights."""
+        return self.root / "cache/finetuned" / backbone
+
+    def finetuned_weights(self, backbone: str) -> Path:
+        """The weights themselves."""
+        return self.finetuned(backbone) / self.WEIGHTS
+
+    def finetuning(self, backbone: str) -> Path:
+        """What a run that makes such weights keeps on its way."""
+        return self.root / "cache/finetuning" / backbone
 
     @property
     def specs(self) -> Path:

@@ -92,7 +92,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline import settings
+from pipeline.settings import settings
 from pipeline.core.errors import SettingsError
 from pipeline.export.folding import fold
 from pipeline.heads.classifier import build_head

@@ -30,7 +30,7 @@ from pipeline.project import Project
 from pipeline.report import contents
 from pipeline.report.gallery import make_gallery
 from pipeline.report.stage import report
-from pipeline.settings import Settings
+from pipeline.settings.settings import Settings
 from pipeline.swap.merging import merge
 from pipeline.swap.stage import swap
 from pipeline.training.stage import train

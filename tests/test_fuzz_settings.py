@@ -7,7 +7,7 @@ from ruamel.yaml import YAML
 
 from pipeline.core.errors import SettingsError
 from pipeline.core.text import printable
-from pipeline.settings import Settings, load
+from pipeline.settings.settings import Settings, load
 from tests.support.settings import SHIPPED, changed
 
 TEXT = SHIPPED.read_bytes()
@@ -71,7 +71,7 @@ def try_text(path, edits):
 
 
 def try_value(monkeypatch, path, key, value):
-    monkeypatch.setattr("pipeline.settings.read_yaml", lambda _: changed({key: value}))
+    monkeypatch.setattr("pipeline.settings.settings.read_yaml", lambda _: changed({key: value}))
     judged(path)
 
 

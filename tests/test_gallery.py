@@ -18,7 +18,7 @@ from pipeline.evaluation import results
 from pipeline.metrics.schema import SCHEMA
 from pipeline.project import Project
 from pipeline.report import gallery
-from pipeline.settings import Settings
+from pipeline.settings.settings import Settings
 from tests.support.images import bank, jpeg
 from tests.support.labelled import write_sets
 from tests.support.records import rewrite, rewrite_files

@@ -12,7 +12,7 @@ from dvc.repo import Repo
 
 from pipeline.heads.declare import write_specs
 from pipeline.project import Project
-from pipeline.settings import load
+from pipeline.settings.settings import load
 from tests.support.pools import TWICE
 from tests.support.program import start_dvc
 from tests.support.settings import ROOT, change_settings
@@ -136,7 +136,7 @@ def test_tables_and_plots_touch_the_report_alone(graph):
 
 def test_reading_images_touches_nothing_behind_the_embeddings(graph):
     edit(graph, "images.py", comment)
-    assert stale(graph) == {"ingest", "gallery"} | of_each_backbone("embed@*")
+    assert stale(graph) == {"ingest", "gallery"} | of_each_backbone("finetune@*", "embed@*")
 
 
 def test_a_training_setting_retrains_and_embeds_nothing(graph):

@@ -15,7 +15,7 @@ from pipeline.project import Project
 from pipeline.sets.building import CatalogueTables, assign_splits, build_sets, of_one_image
 from pipeline.sets.labels import Labels, frequent_labels, label_images, label_items
 from pipeline.sets.stage import make_sets
-from pipeline.settings import SetSettings, SplitSettings
+from pipeline.settings.sections import SetSettings, SplitSettings
 from tests.support.records import unsealed
 from tests.support.settings import make_settings
 

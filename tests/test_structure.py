@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from pipeline.heads.declare import code_of
 from pipeline.heads.registry import specs
 from pipeline.project import Project
-from pipeline.settings import Settings
+from pipeline.settings.settings import Settings
 from tests.support.settings import ROOT
 
 PACKAGE = ROOT / "pipeline"
@@ -31,10 +31,10 @@ MAY_IMPORT = {
     "embeddings": set(),
     "metrics": set(),
     "heads": {"project"},
-    "settings": {"heads"},
+    "settings": {"heads", "project"},
     "sets": {"catalogue", "project"},
     "ingest": {"catalogue", "images", "project"},
-    "embed": {"catalogue", "embeddings", "images", "project"},
+    "embed": {"catalogue", "embeddings", "images", "metrics", "project"},
     "training": {"catalogue", "embeddings", "heads", "metrics", "project"},
     "export": {"heads"},
     "evaluation": {"catalogue", "embeddings", "export", "heads", "metrics", "project", "sets", "training"},

@@ -12,7 +12,7 @@ from pipeline.core.errors import StageError, StoreError
 from pipeline.embeddings.store import Embeddings
 from pipeline.heads.registry import specs
 from pipeline.metrics import selection
-from pipeline.settings import Settings
+from pipeline.settings.settings import Settings
 from pipeline.training import dataset, tuning
 from pipeline.training.stage import train
 from tests.support.records import rewrite

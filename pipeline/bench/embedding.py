@@ -28,7 +28,7 @@ from pipeline.core.machine import processor
 from pipeline.core.progress import Console
 
 if TYPE_CHECKING:
-    from pipeline.settings import BackboneSettings, EmbedSettings
+    from pipeline.settings.sections import BackboneSettings, EmbedSettings
 
 CONTENDERS = {
     "reference": "pipeline.bench.contenders:Reference",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from pipeline.settings import EmbedSettings
+    from pipeline.settings.sections import EmbedSettings
 
 RANDOM = "random"  # as weights: drawn anew, from one seed, by each contender
 

@@ -25,7 +25,8 @@ from pipeline.training import dataset
 from pipeline.training.tuning import Data, tune
 
 if TYPE_CHECKING:
-    from pipeline.settings import Settings, TrainSettings
+    from pipeline.settings.sections import TrainSettings
+    from pipeline.settings.settings import Settings
 
 
 @dataclass(frozen=True)

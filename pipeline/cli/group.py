@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from pipeline.project import Project
-from pipeline.settings import Settings, load
+from pipeline.settings.settings import Settings, load
 
 VERSION = next((package.version for package in metadata.distributions(name="visagg")), "unknown: it is not installed")
 Names = tuple[str, ...]

@@ -40,6 +40,20 @@ def specs(context: Context) -> None:
 
 
 @command(cli)
+@click.argument("backbone")
+def finetune(context: Context, *, backbone: str) -> None:
+    """Trains the last blocks of a backbone that is declared with finetune: cache/finetuned/BACKBONE.
+
+    It sees what the catalogue says of the images that only training users show. After an interruption the same command
+    goes on: with the images that are not through yet, or behind the last epoch.
+    """
+    context.settings.require(backbone)
+    from pipeline.embed.finetune.stage import finetune
+
+    finetune(context.project, backbone, context.settings)
+
+
+@command(cli)
 @click.argument("backbones", nargs=-1, required=True)
 @click.option("--rebuild", is_flag=True, help="Begin anew, whatever the stores hold.")
 @click.option("--shard", type=parse_shard, metavar="I/N", help="Only the I-th of N parts, into its own store.")

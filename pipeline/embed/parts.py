@@ -27,7 +27,7 @@ from pipeline.embeddings.store import Embeddings
 from pipeline.embeddings.writer import EmbeddingWriter
 
 if TYPE_CHECKING:
-    from pipeline.settings import EmbedSettings
+    from pipeline.settings.sections import EmbedSettings
 
 PART_IMAGES = 8000  # at most: a part is what a worker that is lost may have to begin anew
 SECONDS_AN_IMAGE = 1.0  # a worker that needs longer is given up

@@ -9,12 +9,13 @@ from pipeline.catalogue.images import Images
 from pipeline.core.errors import StageError
 from pipeline.embed import parts, stream
 from pipeline.embed.backbones.backbone import open_backbone
+from pipeline.embed.finetune.weights import require_weights
 from pipeline.embed.stream import RunOptions
 from pipeline.embed.target import Target
 from pipeline.project import Project
 
 if TYPE_CHECKING:
-    from pipeline.settings import BackboneSettings, EmbedSettings
+    from pipeline.settings.sections import BackboneSettings, EmbedSettings
 
 
 @dataclass(frozen=True)
@@ -90,5 +91,7 @@ def merge_shards(project: Project, alias: str, backbone: "BackboneSettings", *, 
 
 
 def _target(project: Project, alias: str, backbone: "BackboneSettings") -> Target:
+    if backbone.finetuned_from:
+        require_weights(project, alias)
     opened = open_backbone(backbone.model, backbone.weights, project.backbone_record(alias))
     return Target(alias, opened, project.store(alias))

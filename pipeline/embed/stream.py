@@ -21,7 +21,7 @@ from pipeline.embeddings.writer import EmbeddingWriter
 from pipeline.images import Crop, prepare
 
 if TYPE_CHECKING:
-    from pipeline.settings import EmbedSettings
+    from pipeline.settings.sections import EmbedSettings
 
 SAMPLE = 16  # images on which bfloat16 is compared with float32
 CONSOLE = Console()
@@ -84,13 +84,13 @@ def open_lane(images: Images, target: Target, store: EmbeddingWriter, *, options
         batch_size=settings.batch_size,
         threads=options.threads,
         precision=settings.precision,
-        sample=lambda: _sample(images, crop),
+        sample=lambda: sample(images, crop),
     )
     options.console.say(f"embed {target.name}: {engine}, batches of {engine.batch_size}")
     return Lane(crop, engine, store)
 
 
-def _sample(images: Images, crop: Crop) -> np.ndarray:
+def sample(images: Images, crop: Crop) -> np.ndarray:
     """Some readable images from all over the catalogue, whatever is pending: uint8 [m, size, size, 3]."""
     pixels: list[np.ndarray] = []
     for row in np.unique(np.linspace(0, len(images) - 1, SAMPLE).astype(int)):

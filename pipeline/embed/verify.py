@@ -18,7 +18,7 @@ from pipeline.images import prepare
 from pipeline.project import Project
 
 if TYPE_CHECKING:
-    from pipeline.settings import BackboneSettings
+    from pipeline.settings.sections import BackboneSettings
 
 MOSTLY = 0.5  # of the rows belong to their images: the store is this catalogue's, and the others are damaged
 SAME_COSINE = 0.995  # vectors vary a little with the engine and its precision; another image's are far off

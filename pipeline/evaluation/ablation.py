@@ -31,7 +31,7 @@ from pipeline.training.dataset import Dataset
 from pipeline.training.tuning import Data, Tuned, tune
 
 if TYPE_CHECKING:
-    from pipeline.settings import Settings
+    from pipeline.settings.settings import Settings
 
 K, THRESHOLD = 10, PUBLISHED_THRESHOLD  # of the published headline
 RATIOS = ("published_f1", "f1")

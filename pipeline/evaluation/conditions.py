@@ -25,7 +25,8 @@ from pipeline.training.tuning import Data, tune
 
 if TYPE_CHECKING:
     from pipeline.heads.spec import HeadSpec
-    from pipeline.settings import Settings, TrainSettings
+    from pipeline.settings.sections import TrainSettings
+    from pipeline.settings.settings import Settings
 
 METRICS = ("micro_ap", "micro_f1")
 Samples = dict[str, np.ndarray]  # of each metric: float64 [seeds, 1 + t]

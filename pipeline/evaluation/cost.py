@@ -18,7 +18,7 @@ from pipeline.heads.classifier import build_head
 from pipeline.project import Project
 
 if TYPE_CHECKING:
-    from pipeline.settings import Settings
+    from pipeline.settings.settings import Settings
 
 ROUNDS = 60  # of all heads, interleaved, so that the machine's moods fall on every head alike
 WARM_UP = 10

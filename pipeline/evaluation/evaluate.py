@@ -25,7 +25,8 @@ from pipeline.training.dataset import Dataset
 
 if TYPE_CHECKING:
     from pipeline.heads.classifier import SetClassifier
-    from pipeline.settings import EvaluateSettings, Settings
+    from pipeline.settings.sections import EvaluateSettings
+    from pipeline.settings.settings import Settings
 
 
 def evaluate(project: Project, backbone: str, heads: Sequence[str], settings: "Settings") -> str:

@@ -10,7 +10,7 @@ from pipeline.metrics.measure import Predictions, Protocol, measure
 from pipeline.project import Project
 
 if TYPE_CHECKING:
-    from pipeline.settings import Settings
+    from pipeline.settings.settings import Settings
 
 
 def evaluate_popularity(project: Project, settings: "Settings") -> None:

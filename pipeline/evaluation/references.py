@@ -28,7 +28,8 @@ from pipeline.training.dataset import Dataset
 from pipeline.training.tuning import Data, tune
 
 if TYPE_CHECKING:
-    from pipeline.settings import Settings, TrainSettings
+    from pipeline.settings.sections import TrainSettings
+    from pipeline.settings.settings import Settings
 
 NEIGHBOURS = (1, 2, 5, 10, 20, 50)  # tried
 

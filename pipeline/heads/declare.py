@@ -18,7 +18,7 @@ from pipeline.heads.spec import HeadSpec
 from pipeline.project import Project
 
 if TYPE_CHECKING:
-    from pipeline.settings import Settings
+    from pipeline.settings.settings import Settings
 
 ROOM = "pipeline.heads"
 BUILDERS = (f"{ROOM}.classifier", f"{ROOM}.registry")  # what builds and reads every head

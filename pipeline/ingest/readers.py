@@ -10,7 +10,7 @@ from pipeline.ingest.raw import Source
 from pipeline.ingest.table import TableSource
 
 if TYPE_CHECKING:
-    from pipeline.settings import Settings
+    from pipeline.settings.settings import Settings
 
 READERS: "dict[str, Callable[[Settings], Source]]" = {
     "demo": lambda settings: Demo(**settings.demo.model_dump()),

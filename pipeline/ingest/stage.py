@@ -22,7 +22,7 @@ from pipeline.ingest.readers import open_source
 from pipeline.project import Project
 
 if TYPE_CHECKING:
-    from pipeline.settings import Settings
+    from pipeline.settings.settings import Settings
 
 WINDOW = 64  # items whose images are checked side by side, and held encoded meanwhile
 EXAMPLES = 3  # reasons quoted when nothing is left

@@ -22,7 +22,7 @@ from pipeline.evaluation import results
 from pipeline.project import Project
 
 if TYPE_CHECKING:
-    from pipeline.settings import Settings
+    from pipeline.settings.settings import Settings
 
 SPREAD, DISPUTED = 8, 4  # users by quality of their answers, and users whose answers differ
 SIDE = 96  # pixels

@@ -17,7 +17,7 @@ from pipeline.report.records import Ablation, Conditions, Cost, Description, Swa
 from pipeline.report.statistics import KEYS, Pair, comparisons, estimates, questions, samples_of
 
 if TYPE_CHECKING:
-    from pipeline.settings import Settings
+    from pipeline.settings.settings import Settings
 
 FLOOR = ("any", "popularity")
 

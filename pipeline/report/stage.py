@@ -11,7 +11,7 @@ from pipeline.report.records import Gallery
 from pipeline.report.results import Results, gather, of_these_sets
 
 if TYPE_CHECKING:
-    from pipeline.settings import Settings
+    from pipeline.settings.settings import Settings
 
 
 def report(project: Project, settings: "Settings") -> None:

@@ -13,7 +13,7 @@ from pipeline.project import Project
 from pipeline.sets.labels import Labels, label_indices, label_items
 
 if TYPE_CHECKING:
-    from pipeline.settings import SetSettings
+    from pipeline.settings.sections import SetSettings
 
 
 @dataclass(frozen=True)

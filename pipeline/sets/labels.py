@@ -8,7 +8,7 @@ import polars as pl
 from pipeline.core.errors import StageError
 
 if TYPE_CHECKING:
-    from pipeline.settings import SetSettings
+    from pipeline.settings.sections import SetSettings
 
 MOST_LABELS = 1 << 16  # a set's labels are 16 bits each
 

@@ -13,7 +13,7 @@ from pipeline.sets.building import CatalogueTables, LabelledSets, build_sets
 from pipeline.sets.labels import Labels, frequent_labels, label_images, label_items
 
 if TYPE_CHECKING:
-    from pipeline.settings import Settings
+    from pipeline.settings.settings import Settings
 
 
 def make_sets(project: Project, settings: "Settings") -> None:

@@ -20,7 +20,7 @@ from pipeline.training import checkpoint
 from pipeline.training.checkpoint import TrainedHead
 
 if TYPE_CHECKING:
-    from pipeline.settings import Settings
+    from pipeline.settings.settings import Settings
 
 
 def merge(project: Project, backbones: Iterable[tuple[str, str]], settings: "Settings") -> str:
@@ -41,7 +41,7 @@ def merge(project: Project, backbones: Iterable[tuple[str, str]], settings: "Set
         StageError, StoreError: when there is no adapter, or it was fitted for other vectors, or no head is trained.
 
     >>> import tempfile
-    >>> from pipeline.settings import load
+    >>> from pipeline.settings.settings import load
     >>> settings = load(Path(__file__).parents[1] / "params.yaml")
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     merge(Project(Path(folder)), [("lite0", "lite1")], settings)  # doctest: +ELLIPSIS

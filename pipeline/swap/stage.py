@@ -28,7 +28,8 @@ from pipeline.training.checkpoint import TrainedHead
 from pipeline.training.dataset import Dataset
 
 if TYPE_CHECKING:
-    from pipeline.settings import EvaluateSettings, Settings
+    from pipeline.settings.sections import EvaluateSettings
+    from pipeline.settings.settings import Settings
 
 # Least share of what a head has above the floor on validation users, for the best head with ridge. EfficientNet-Lites
 # on real photos keep 0.85 with 64 pairs; random weights 0.49 with 2,932.
@@ -51,7 +52,7 @@ def swap(project: Project, backbones: Iterable[tuple[str, str]], settings: "Sett
 
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from pipeline.settings import load
+    >>> from pipeline.settings.settings import load
     >>> settings = load(Path(__file__).parents[1] / "params.yaml")
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     swap(Project(Path(folder)), [("lite0", "lite1")], settings)  # doctest: +ELLIPSIS

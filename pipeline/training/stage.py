@@ -12,7 +12,7 @@ from pipeline.training.checkpoint import Checkpoint, SeedResult, Tried
 from pipeline.training.tuning import Data, Run, tune
 
 if TYPE_CHECKING:
-    from pipeline.settings import Settings
+    from pipeline.settings.settings import Settings
 
 
 def train(project: Project, backbone: str, head: str, settings: "Settings") -> None:

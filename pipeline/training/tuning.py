@@ -26,7 +26,7 @@ from pipeline.training.dataset import Dataset, scores
 from pipeline.training.optimiser import OneCycleAdamW
 
 if TYPE_CHECKING:
-    from pipeline.settings import TrainSettings
+    from pipeline.settings.sections import TrainSettings
 
 
 @dataclass(frozen=True)

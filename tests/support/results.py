@@ -16,7 +16,7 @@ from pipeline.metrics.measure import Predictions, Protocol, measure, segments
 from pipeline.project import Project
 from pipeline.report.results import FLOOR, Results
 from pipeline.report.statistics import Pair
-from pipeline.settings import Settings
+from pipeline.settings.settings import Settings
 from tests.support.settings import make_settings
 
 NAMES = {"backbone": pl.String, "head": pl.String}

@@ -7,7 +7,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipeline.settings import EmbedSettings, Settings
+from pipeline.settings.sections import EmbedSettings
+from pipeline.settings.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHIPPED = ROOT / "pipeline/params.yaml"

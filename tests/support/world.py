@@ -19,7 +19,7 @@ from pipeline.evaluation import results
 from pipeline.evaluation.evaluate import evaluate
 from pipeline.evaluation.results import HeadResults
 from pipeline.project import Project
-from pipeline.settings import Settings
+from pipeline.settings.settings import Settings
 from pipeline.training import checkpoint, dataset
 from pipeline.training.checkpoint import TrainedHead
 from pipeline.training.dataset import Dataset

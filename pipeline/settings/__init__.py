@@ -1,0 +1,1 @@
+"""The settings, typed: params.yaml holds them."""
