@@ -44,6 +44,7 @@ def test_the_demo_from_nothing_to_tables_and_what_a_new_head_runs(copied_project
         "ingest",
         "sets",
         "specs",
+        "finetune@lite0",
         "embed@lite0",
         "popularity",
         "references@lite0",
@@ -125,11 +126,11 @@ def test_dvc_never_costs_a_store_and_rows_follow_a_user_s_catalogue(copied_proje
     repro(copied_project, "embed@lite0", fails=True)
     assert path.read_bytes() == before, "a failed run leaves the store"
     change_settings(params, {"backbones.lite0.weights": make_settings().backbone("lite0").weights})
-    assert repro(copied_project, "embed@lite0") == []
+    assert repro(copied_project, "embed@lite0") == ["finetune@lite0"]  # which says again that lite0 is used as it is
 
     write_tables(copied_project / "data/raw", 95)
     (copied_project / "data/raw/5.jpg").write_bytes(jpeg(1000))
-    assert repro(copied_project, "embed@lite0") == ["ingest", "embed@lite0"]
+    assert repro(copied_project, "embed@lite0") == ["ingest", "sets", "finetune@lite0", "embed@lite0"]
     new = Embeddings(path)
     kept = [row for row, digest in enumerate(new.digests) if digest.tobytes() in old_rows]
     assert (len(old), len(new), len(kept)) == (80, 95, 79) and len(new.damaged()) == 0
