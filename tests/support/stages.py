@@ -17,6 +17,9 @@ SMALL = {
     "embed.precision": "float32",
     "embed.batch_size": 16,
     "embed.threads": 2,
+    "finetune.blocks": 1,
+    "finetune.epochs": 2,
+    "finetune.views": 2,
     "train.seeds": [0, 1],
     "train.learning_rates": [1e-2, 3e-2],
     "train.cycles": [2],
@@ -56,6 +59,7 @@ class Stage:
 
 REPORTS = tuple(f"reports/{name}" for name in ("tables", "times", "metrics", "plots", "index.html"))
 HEADS = ("average", "average_fc")
+TUNED = ("finetune", "lite0_tuned")
 PART = "cache/embeddings/parts/1-of-2/lite0.h5"
 TRAINED = tuple(("train", backbone, head) for backbone in ("lite0", "lite1") for head in HEADS)
 STAGES = {
@@ -75,6 +79,7 @@ STAGES = {
             tuple(f"cache/specs/{name}" for name in ("compared", "ablation", "references", "conditions")),
             FEWER,
         ),
+        Stage("finetune", TUNED, ("cache/finetuned/lite0_tuned",), {"finetune.learning_rate": 1e-3}),
         Stage(
             "embed",
             ("embed", "lite0"),
