@@ -1,6 +1,7 @@
 """A backbone's last blocks trained on the categories of single images: which ones, and what an interruption costs."""
 
 import io
+from unittest.mock import Mock
 
 import numpy as np
 import polars as pl
@@ -176,6 +177,17 @@ def test_what_is_finished_stays_and_another_setting_makes_it_anew(project, setti
     assert notes.lines == ["finetune: tuned is up to date"] and path.stat().st_ino == made
     finetune(project, "tuned", settings(learning_rate=1e-3))
     assert path.read_bytes() != first
+
+
+def test_a_run_that_was_killed_behind_its_last_write_leaves_nothing(project, settings, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("pipeline.embed.finetune.stage.remove", Mock(side_effect=KeyboardInterrupt))
+        finetune(project, "tuned", settings(epochs=1))
+    aside = project.finetuned("tuned").with_name(".tuned.0123abcd.partial")
+    aside.mkdir()
+    assert project.finetuning("tuned").exists()
+    finetune(project, "tuned", settings(epochs=1))
+    assert not project.finetuning("tuned").exists() and not aside.exists()
 
 
 def test_half_a_state_is_no_state(project, settings):

@@ -43,7 +43,7 @@ def write_aside(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with hold(path):
-        _clear(path)
+        clear(path)
         aside = _beside(path, "partial")
         try:
             with _destructors_raise():
@@ -82,7 +82,7 @@ def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{suffix}")
 
 
-def _clear(path: Path) -> None:
+def clear(path: Path) -> None:
     """Ends what writers of `path` that were killed have left: only one who holds it may."""
     left = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.(partial|old)")
     for entry in sorted(path.parent.iterdir()):

@@ -181,7 +181,8 @@ def _alike(content: dict[str, bytes] | None, stage: Stage) -> dict[str, bytes] |
 def leftovers(folder: Path) -> list[str]:
     """Files and folders that someone wrote aside and left."""
     hidden = (path for place in ("data", "cache", "reports") for path in (folder / place).rglob(".*"))
-    left = (path for path in hidden if not path.name.endswith(".lock") and path.name != ".gitignore")  # DVC's
+    left = [path for path in hidden if not path.name.endswith(".lock") and path.name != ".gitignore"]  # DVC's
+    left += (folder / "cache/finetuning").glob("*")
     return sorted(str(path.relative_to(folder)) for path in left)
 
 

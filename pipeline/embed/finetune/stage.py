@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.catalogue.images import Images
 from pipeline.core import handover
-from pipeline.core.files import remove
+from pipeline.core.files import clear, remove
 from pipeline.core.lock import hold
 from pipeline.core.progress import Console
 from pipeline.embed.backbones.backbone import open_backbone
@@ -47,6 +47,8 @@ def finetune(project: Project, backbone: str, settings: "Settings", *, console: 
         made_from = {**_origin(backbone, settings), "backbone": start.fingerprint, "images": images.digest()}
         made_from |= {"train": train.digest(), "validation": validation.digest()}
         if is_finished(out, made_from):
+            clear(out)  # what a run that was killed behind its last write has left
+            remove(project.finetuning(backbone))
             console.say(f"finetune: {backbone} is up to date")
             return
         from pipeline.embed.finetune.run import Run  # here: it imports torch, and most runs of this stage need none
