@@ -14,7 +14,7 @@ from pipeline.catalogue.labelled_sets import IMAGE_LABELS, SETS
 from pipeline.core.errors import SettingsError, StageError
 from pipeline.core.progress import Notes
 from pipeline.embed.backbones.backbone import open_backbone
-from pipeline.embed.finetune import activations
+from pipeline.embed.finetune import activations, stage
 from pipeline.embed.finetune.examples import load_examples
 from pipeline.embed.finetune.stage import finetune
 from pipeline.embed.finetune.views import views
@@ -180,12 +180,14 @@ def test_what_is_finished_stays_and_another_setting_makes_it_anew(project, setti
 
 
 def test_a_run_that_was_killed_behind_its_last_write_leaves_nothing(project, settings, monkeypatch):
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("pipeline.embed.finetune.stage.remove", Mock(side_effect=KeyboardInterrupt))
+    whole = stage.remove
+    monkeypatch.setattr(stage, "remove", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
         finetune(project, "tuned", settings(epochs=1))
     aside = project.finetuned("tuned").with_name(".tuned.0123abcd.partial")
     aside.mkdir()
     assert project.finetuning("tuned").exists()
+    monkeypatch.setattr(stage, "remove", whole)
     finetune(project, "tuned", settings(epochs=1))
     assert not project.finetuning("tuned").exists() and not aside.exists()
 
