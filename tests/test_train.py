@@ -180,14 +180,23 @@ def test_padding_does_not_change_what_is_learnt(world, monkeypatch):
     assert values[1] == pytest.approx(values[0], abs=2e-3)
 
 
-def test_positives_weigh_in_the_loss(world):
-    """With heavier positives the same head claims more."""
-    claims = {}
+def test_positives_weigh_in_the_loss_and_calibration_takes_that_out_again(world):
+    """With heavier positives the same head claims more, but for its calibration, which brings it to what is true."""
+    before, after = {}, {}
+    data = world.data("old", "validation")
     for weight in (1.0, 50.0):
         changes = {"heads": {"tried": {"pool": "noisy_or"}}, "train.positive_weight": weight, "train.seeds": [0]}
         world.train("old", "tried", settings=world.changed({**changes, "train.learning_rates": [1e-2]}))
-        claims[weight] = world.trained("old", "tried").scores(world.data("old", "validation"))[0].mean()
-    assert claims[50.0] > claims[1.0] + 0.1
+        trained = world.trained("old", "tried")
+        head = trained.heads[0]
+        logits = dataset.logits(head, data)
+        before[weight] = torch.sigmoid(head.uncalibrated(logits)).mean()
+        after[weight] = trained.scores(data)[0].mean()
+        assert head.slope > 0
+    assert before[50.0] > before[1.0] + 0.1
+    truth = data.y.numpy().mean()
+    assert abs(before[50.0] - truth) > 0.05
+    assert after[50.0] == pytest.approx(truth, abs=0.005) and after[1.0] == pytest.approx(truth, abs=0.005)
 
 
 @pytest.mark.parametrize("head", ["average", "noisy_or"])

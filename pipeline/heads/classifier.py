@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from pipeline.core.errors import SettingsError
 from pipeline.heads.layers.dropout import Dropout
 from pipeline.heads.layers.gating import ContextGate
+from pipeline.heads.layers.softplus import log_sigmoid
 from pipeline.heads.spec import HeadSpec, ScorePoolSpec
 
 
@@ -17,19 +18,28 @@ class SetClassifier(nn.Module):
     The vectors' mean and standard deviation on the training images are part of it, as buffers: a head takes a
     backbone's vectors as they come. One whose spec has `standardised: false` has neither.
 
+    Its calibration is part of it too: logits leave it as slope z + offset, so that their sigmoid means what it says
+    (`training/calibration.py`). Until a head is calibrated they are 1 and 0. The slope is above 0: no order changes.
+
     Attributes:
         spec: what it is made of.
         dim: d, numbers a vector.
         classes: c, how many labels.
+        slope: float [].
+        offset: float [].
     """
 
     mean: Tensor
     std: Tensor
+    slope: Tensor
+    offset: Tensor
 
     def __init__(self, spec: HeadSpec, dim: int, classes: int):
         super().__init__()
         self.spec, self.dim, self.classes = spec, dim, classes
         self.dropout = Dropout(spec.dropout)
+        self.register_buffer("slope", torch.ones(()))
+        self.register_buffer("offset", torch.zeros(()))
         if spec.standardised:
             self.register_buffer("mean", torch.zeros(dim))
             self.register_buffer("std", torch.ones(dim))
@@ -40,7 +50,7 @@ class SetClassifier(nn.Module):
 
     def logits(self, x: Tensor, mask: Tensor) -> Tensor:
         """As forward, for vectors that are standardised already, zeros at padding: training does that only once."""
-        return self._pool(self.dropout(x), self._visible(mask))[0]
+        return self._calibrated(self._pool(self.dropout(x), self._visible(mask))[0])
 
     def logits_of_rows(self, vectors: Tensor, rows: Tensor, mask: Tensor) -> Tensor:
         """As `logits`, for sets that share images.
@@ -70,8 +80,17 @@ class SetClassifier(nn.Module):
         self.mean.copy_(mean)
         self.std.copy_(std)
 
+    def calibrate(self, slope: float, offset: float) -> None:
+        """Sets what logits are multiplied by, above 0, and what is then added."""
+        self.slope.fill_(slope)
+        self.offset.fill_(offset)
+
+    def uncalibrated(self, logits: Tensor) -> Tensor:
+        """What logits were before slope and offset: float [...] to the same."""
+        return (logits - self.offset) / self.slope
+
     def parameter_count(self) -> int:
-        """Trained numbers; the two standardisation vectors are measured, not trained, and not counted."""
+        """Trained numbers; standardisation and calibration are measured, not trained, and not counted."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     def standardised(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -83,6 +102,9 @@ class SetClassifier(nn.Module):
         """
         x = (x - self.mean) / self.std if self.spec.standardised else x
         return x.masked_fill(~mask.unsqueeze(-1), 0.0)
+
+    def _calibrated(self, logits: Tensor) -> Tensor:
+        return self.slope * logits + self.offset
 
     def _visible(self, mask: Tensor) -> Tensor:
         """What takes part: the images, or whatever there is."""
@@ -111,9 +133,9 @@ class VectorPoolClassifier(SetClassifier):
             self.register_buffer("empty", torch.zeros(classes))
 
     def logits_of_nothing(self) -> Tensor:
-        """Logits of an empty set, float [c], as in evaluation."""
+        """Logits of an empty set before calibration, float [c], as in evaluation."""
         training = self.training
-        logits = self.eval().logits(torch.zeros(1, 1, self.dim), torch.zeros(1, 1, dtype=torch.bool))
+        logits, _ = self.eval()._pool(torch.zeros(1, 1, self.dim), self._visible(torch.zeros(1, 1, dtype=torch.bool)))
         self.train(training)
         return logits[0]
 
@@ -144,11 +166,11 @@ class ScorePoolClassifier(SetClassifier):
         scores = self.classifier(self.gate(self.dropout(vectors[distinct])))
         z = scores.new_zeros(*mask.shape, self.classes)
         z[mask] = scores[position]
-        return self.pool(z, z, mask)[0]  # the pool does not look at its second argument, the vectors
+        return self._calibrated(self.pool(z, z, mask)[0])  # the pool does not look at its second argument, the vectors
 
     def _pool(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         logits, share = self.pool(self.classifier(self.gate(x)), x, mask)
-        probability = torch.softmax(torch.nn.functional.logsigmoid(logits), 1)  # label weights, summing to 1
+        probability = torch.softmax(log_sigmoid(logits), 1)  # label weights, summing to 1
         return logits, (share * probability.unsqueeze(1)).sum(-1)
 
 

@@ -138,15 +138,19 @@ def scores(head: SetClassifier, data: Dataset) -> np.ndarray:
     Raises:
         StageError: when one is not finite, for nothing that is measured of it would mean anything.
     """
+    return torch.sigmoid(logits(head, data)).numpy()
+
+
+def logits(head: SetClassifier, data: Dataset) -> Tensor:
+    """As `scores`, before the sigmoid."""
     head.eval()
     with torch.inference_mode():
         vectors = head.standardised(data.vectors, torch.arange(len(data.vectors)) < len(data.images))
         pairs = zip(data.rows.split(SCORING_BATCH), data.mask.split(SCORING_BATCH))
-        parts = [torch.sigmoid(head.logits_of_rows(vectors, rows, mask)) for rows, mask in pairs]
-    probabilities = torch.cat(parts)
-    if not probabilities.isfinite().all():
+        parts = torch.cat([head.logits_of_rows(vectors, rows, mask) for rows, mask in pairs])
+    if parts.isnan().any():
         raise StageError("a score is not finite: the head's parameters have overflowed; lower train.learning_rates")
-    return probabilities.numpy()
+    return parts
 
 
 def _pad(lists: list[np.ndarray], padding: int, least: int) -> tuple[np.ndarray, np.ndarray]:

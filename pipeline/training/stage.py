@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 from pipeline.catalogue.labelled_sets import read_sets
 from pipeline.core.lock import hold
 from pipeline.embeddings.store import Embeddings
+from pipeline.metrics.selection import best_threshold
 from pipeline.project import Project
 from pipeline.training import checkpoint, dataset
+from pipeline.training.calibration import fit_calibration
 from pipeline.training.checkpoint import Checkpoint, SeedResult, Tried
+from pipeline.training.dataset import Dataset
 from pipeline.training.tuning import Data, Run, tune
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ def train(project: Project, backbone: str, head: str, settings: "Settings") -> N
         sets = read_sets(project.sets, project.labels)
         data = Data(train=dataset.load(sets, store, "train"), validation=dataset.load(sets, store, "validation"))
         tuned = tune(spec, data, settings.train)
+        thresholds = [_calibrate(run, data.validation) for run in tuned.kept]
         tried = [
             Tried(**asdict(run.start.trial), epoch=run.epoch, micro_ap=round(run.micro_ap, 6)) for run in tuned.tried
         ]
@@ -47,11 +51,16 @@ def train(project: Project, backbone: str, head: str, settings: "Settings") -> N
             fingerprint=store.fingerprint,
             chosen=tried[tuned.tried.index(tuned.kept[0])],
             tried=tried,
-            seeds=[SeedResult(run.start.seed, run.epoch, round(run.micro_ap, 6), run.threshold) for run in tuned.kept],
+            seeds=[
+                SeedResult(run.start.seed, run.epoch, round(run.micro_ap, 6), threshold)
+                for run, threshold in zip(tuned.kept, thresholds, strict=True)
+            ],
         )
         checkpoint.save(folder, trained, [run.head.state_dict() for run in tuned.kept], history=tuned.history())
 
 
-def _summary(run: Run) -> Tried:
-    """What is kept of a run that tuning made."""
-    return Tried(**asdict(run.start.trial), epoch=run.epoch, micro_ap=round(run.micro_ap, 6))
+def _calibrate(run: Run, validation: Dataset) -> float:
+    """Calibrates a run's head on the validation sets; returns its threshold, of the new probability."""
+    truth = validation.truth()
+    run.head.calibrate(*fit_calibration(dataset.logits(run.head, validation).numpy(), truth))
+    return best_threshold(dataset.scores(run.head, validation), truth)
