@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from pipeline.core.errors import SettingsError
 from pipeline.heads.layers.dropout import Dropout
 from pipeline.heads.layers.gating import ContextGate
+from pipeline.heads.layers.masking import column_shares
 from pipeline.heads.layers.softplus import log_sigmoid
 from pipeline.heads.spec import HeadSpec, ScorePoolSpec
 
@@ -68,6 +69,16 @@ class SetClassifier(nn.Module):
     def importance(self, x: Tensor, mask: Tensor) -> Tensor:
         """How much each image counted: float32 [b, s], which sums to 1 over a set's images; 0 at padding."""
         return self._pool(self.standardised(x, mask), self._visible(mask))[1]
+
+    @abstractmethod
+    def importance_by_label(self, x: Tensor, mask: Tensor) -> Tensor:
+        """How much each image speaks for each label: float [b, s, c], columns sum to 1 over a set's images; padding: 0.
+
+        >>> from pipeline.heads.presets import preset
+        >>> head = build_head(preset("attention_fc"), dim=8, classes=3)
+        >>> head.importance_by_label(torch.zeros(1, 2, 8), torch.ones(1, 2, dtype=torch.bool))[0, :, 0].tolist()
+        [0.5, 0.5]
+        """
 
     def standardise(self, mean: Tensor, std: Tensor) -> None:
         """Sets the training images' mean and standard deviation, float [d] each.
@@ -132,6 +143,12 @@ class VectorPoolClassifier(SetClassifier):
         if not spec.standardised:
             self.register_buffer("empty", torch.zeros(classes))
 
+    def importance_by_label(self, x: Tensor, mask: Tensor) -> Tensor:
+        """As SetClassifier has it: an image's weight in the pool, times the label's probability for it alone."""
+        weights = self.importance(x, mask)
+        alone = self.forward(x.flatten(0, 1).unsqueeze(1), mask.flatten().unsqueeze(1))
+        return column_shares(weights.unsqueeze(-1) * torch.sigmoid(alone).unflatten(0, mask.shape), mask)
+
     def logits_of_nothing(self) -> Tensor:
         """Logits of an empty set before calibration, float [c], as in evaluation."""
         training = self.training
@@ -167,6 +184,11 @@ class ScorePoolClassifier(SetClassifier):
         z = scores.new_zeros(*mask.shape, self.classes)
         z[mask] = scores[position]
         return self._calibrated(self.pool(z, z, mask)[0])  # the pool does not look at its second argument, the vectors
+
+    def importance_by_label(self, x: Tensor, mask: Tensor) -> Tensor:
+        """As SetClassifier has it: an image's share in the label's score."""
+        x, visible = self.standardised(x, mask), self._visible(mask)
+        return column_shares(self.pool(self.classifier(self.gate(x)), x, visible)[1], mask)
 
     def _pool(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         logits, share = self.pool(self.classifier(self.gate(x)), x, mask)

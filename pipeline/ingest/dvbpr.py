@@ -11,8 +11,8 @@ from itertools import islice
 from pathlib import Path
 
 from pipeline.core.errors import SourceError, Unusable
+from pipeline.core.regular_file import LARGEST_IMAGE, open_regular
 from pipeline.ingest.allowance import ENTRY, IMAGE_FACTOR, IMAGE_FLOOR, NAME, Allowance
-from pipeline.ingest.files import LARGEST_IMAGE, open_regular
 from pipeline.ingest.raw import RawItem, RawPurchase, Reject
 from pipeline.ingest.standins import Span
 from pipeline.ingest.unpickle import read_objects

@@ -16,8 +16,8 @@ import polars as pl
 
 from pipeline.catalogue.tables import SPLITS as SPLIT_TYPE
 from pipeline.core.errors import SourceError, Unusable
+from pipeline.core.regular_file import LARGEST_IMAGE, Irregular, open_regular, read_whole
 from pipeline.ingest.allowance import Allowance
-from pipeline.ingest.files import LARGEST_IMAGE, Irregular, open_regular, read_whole
 from pipeline.ingest.raw import RawItem, RawPurchase, Reject
 
 SPLITS = tuple(SPLIT_TYPE.categories)

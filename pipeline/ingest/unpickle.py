@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, ClassVar
 from numpy.lib import format as npy
 
 from pipeline.core.errors import SourceError
-from pipeline.ingest.files import Irregular, open_regular
+from pipeline.core.regular_file import Irregular, open_regular
 from pipeline.ingest.standins import OBJECT, ObjectArray, Refused, Span, one_line, stand_in
 
 LONGEST_STRING = 512  # bytes; longer ones stay in the file

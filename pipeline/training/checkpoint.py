@@ -189,15 +189,20 @@ class TrainedHead:
             raise StageError(f"{self.folder} was trained on other sets or labels: train it again, or run dvc repro")
 
 
+def read(folder: Path) -> Checkpoint:
+    """What is known of a trained head, without its parameters; raises as `load`."""
+    if not (folder / RECORD).exists() and not folder.is_dir():
+        raise StageError(f"{folder} holds no trained head: run visagg train, or dvc repro")
+    return handover.read_record(folder / RECORD, Checkpoint, again=AGAIN)
+
+
 def load(folder: Path) -> TrainedHead:
     """Reads a trained head.
 
     Raises:
         StageError: when there is none, or it is damaged.
     """
-    if not (folder / RECORD).exists() and not folder.is_dir():
-        raise StageError(f"{folder} holds no trained head: run visagg train, or dvc repro")
-    checkpoint = handover.read_record(folder / RECORD, Checkpoint, again=AGAIN)
+    checkpoint = read(folder)
     return TrainedHead(folder, checkpoint, [_load_head(folder, checkpoint, result) for result in checkpoint.seeds])
 
 

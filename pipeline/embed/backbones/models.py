@@ -90,6 +90,12 @@ def describe(net: "nn.Module", architecture: str) -> tuple[dict, int]:
     return fingerprint, sum(p.numel() for p in net.parameters())
 
 
+def licence(model: str) -> str:
+    """The licence of a model's pretrained weights, as timm states it; "unknown" where it does not."""
+    found = import_timm().models.get_pretrained_cfg(model)
+    return str(getattr(found, "license", None) or "unknown")
+
+
 def _build(model: str, pretrained: bool = False) -> "nn.Module":
     timm = import_timm()
     try:

@@ -84,7 +84,16 @@ def shares(amounts: Tensor, mask: Tensor) -> Tensor:
     >>> shares(torch.tensor([[[3.0, 0.0], [1.0, 0.0]]]), torch.tensor([[True, True]])).tolist()
     [[0.625, 0.375]]
     """
+    return column_shares(amounts, mask).mean(-1)
+
+
+def column_shares(amounts: Tensor, mask: Tensor) -> Tensor:
+    """As `shares`, before the average: float [b, s, k], each column of which sums to 1 over a set's images.
+
+    >>> column_shares(torch.tensor([[[3.0, 0.0], [1.0, 0.0]]]), torch.tensor([[True, True]])).tolist()
+    [[[0.75, 0.5], [0.25, 0.5]]]
+    """
     amounts = amounts.detach().masked_fill(~mask.unsqueeze(-1), 0.0)
     total = amounts.sum(1, keepdim=True)
     share = amounts / total.clamp_min(torch.finfo(amounts.dtype).tiny)
-    return torch.where(total > 0, share, uniform_weights(mask).unsqueeze(-1)).mean(-1)
+    return torch.where(total > 0, share, uniform_weights(mask).unsqueeze(-1))

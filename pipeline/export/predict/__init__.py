@@ -1,0 +1,1 @@
+"""Photos of a person to interests, by a trained head or by an exported folder."""
