@@ -4,11 +4,16 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import pytest
 
 from tests.support.backbones import SMALL
 from tests.support.settings import ROOT
+
+if TYPE_CHECKING:
+    from tests.support.carried import Carried
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -70,3 +75,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def carried(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Carried"]:
+    """A small project with trained heads; its backbones have two layers."""
+    from tests.support.carried import build, opened
+
+    with patch("pipeline.export.predict.trained.open_backbone", opened):
+        yield build(tmp_path_factory.mktemp("carried"))

@@ -87,6 +87,19 @@ def test_importance_is_shared_among_the_images(head):
     close(importance[1, :1], torch.ones(1))
 
 
+def test_importance_by_label_is_shared_among_the_images_of_each_label(head):
+    x, mask = batch()
+    with torch.inference_mode():
+        importance = head.importance_by_label(x, mask)
+        longer = head.importance_by_label(pad(x, (0, 0, 0, 3)), pad(mask, (0, 3)))
+    assert importance.shape == (*mask.shape, CLASSES)
+    assert (importance >= 0).all() and not importance[~mask].any()
+    close(importance.sum(1), mask.any(1).float().unsqueeze(1).expand(-1, CLASSES))
+    close(longer[:, : mask.shape[1]], importance)
+    empty = head.importance_by_label(torch.zeros(1, 2, DIM), torch.zeros(1, 2, dtype=torch.bool))
+    assert not empty.any()
+
+
 def test_gradients_are_finite_and_reach_every_parameter(head):
     x, mask = batch()
     targets = (torch.rand(len(LENGTHS), CLASSES, generator=torch.Generator().manual_seed(0)) > 0.5).float()
@@ -108,6 +121,7 @@ CONTRACT = (
     test_neither_the_order_of_images_nor_neighbours_in_the_batch_matter,
     test_an_empty_set_has_a_single_finite_answer,
     test_importance_is_shared_among_the_images,
+    test_importance_by_label_is_shared_among_the_images_of_each_label,
     test_gradients_are_finite_and_reach_every_parameter,
 )
 
@@ -250,6 +264,17 @@ def test_padding_that_takes_part_is_images_of_zeros(pool):
     for given, answer in zip(answers(unmasked, torch.where(mask.unsqueeze(-1), x, float("nan")), mask), wanted):
         close(given, answer)
     assert wanted[1][~mask].any()
+
+
+def test_the_image_that_shows_a_label_speaks_for_it():
+    """By each kind of head: one that pools vectors, and one that pools scores."""
+    for name in ("mean", "noisy_or"):
+        head = made(small(name, hidden=None, standardised=False))
+        head.classifier.weight.data = 4 * torch.eye(CLASSES, DIM)
+        head.classifier.bias.data = torch.full((CLASSES,), -6.0)
+        x = torch.eye(2, DIM).mul(3)[None]
+        importance = head.importance_by_label(x, torch.ones(1, 2, dtype=torch.bool))
+        assert importance[0, 0, 0] > 0.99 and importance[0, 1, 1] > 0.99
 
 
 def test_importance_weighs_labels_by_their_probability():

@@ -56,7 +56,7 @@ def write_card(folder: Path, config: Mapping[str, Any], data: Mapping[str, Any],
         for name, content in CONTENTS.items()
     ]
     text = environment.get_template(CARD).render(
-        **{name: config[name] for name in ("model", "simulated", "dim", "versions")},
+        **{name: config[name] for name in ("model", "simulated", "dim", "versions", "onnx_weights")},
         **config["preprocessing"],
         labels=[printable(label) for label in config["labels"]],
         threshold=config["thresholds"][0],

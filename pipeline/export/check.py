@@ -67,8 +67,8 @@ def check(project: Project, store: Path, folder: Path, *, trained: TrainedModel)
     weights = float(np.abs(actual.weights - expected.weights).max())
     if not difference <= TOLERANCE or flipped.any() or not weights <= WEIGHT_TOLERANCE:
         raise StageError(
-            f"the exported model differs from {trained.name}: probabilities by {difference:.1e} (allowed: {TOLERANCE:g}),"
-            f" {flipped.sum()} of {flipped.size} decisions, weights by {weights:.1e}: nothing was left; "
+            f"the exported model differs from {trained.name}: probabilities by {difference:.1e} (allowed: {TOLERANCE}), "
+            f"{flipped.sum()} of {flipped.size} decisions, weights by {weights:.1e}: nothing was left; "
             "export it with --float32"
         )
     return Checked(len(data), len(data.images), difference)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pipeline.settings.settings import Settings
 
 LIBRARIES = ("torch", "timm", "onnx", "onnxscript", "onnxruntime")
+READABLE = 0o644
 CONSOLE = Console()
 
 
@@ -73,7 +74,9 @@ def export(project: Project, name: tuple[str, str], folder: Path, *, form: Form,
         aside.mkdir()
         config = _write_files(aside, trained, form)
         checked = check(project, project.store(name[0]), aside, trained=trained)
-        _write_card(project, aside, name, config=config, checked=checked, trained=trained, settings=settings)
+        facts = _facts(name, trained, checked, settings=settings)
+        facts["figures"] = figures(results_of(project, *name, settings=settings))
+        write_card(aside, config, trained.data, facts=facts)
         if form.app:
             from pipeline.export.application import write_app
 
@@ -90,6 +93,8 @@ def _write_files(folder: Path, trained: TrainedModel, form: Form) -> dict:
     save_file(head.state_dict(), folder / "head.safetensors")
     save_file(trained.backbone.model.state_dict(), folder / "backbone.safetensors")
     labels, files = trained.checkpoint.labels, sorted(path.name for path in folder.iterdir())
+    for name in files:
+        (folder / name).chmod(READABLE)  # safetensors keeps its files to their owner
     preprocessing = trained.backbone.preprocessing
     config = {
         "format": FORMAT,
@@ -125,22 +130,12 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def _write_card(
-    project: Project,
-    folder: Path,
-    name: tuple[str, str],
-    *,
-    config: dict,
-    checked: Checked,
-    trained: TrainedModel,
-    settings: "Settings",
-) -> None:
+def _facts(name: tuple[str, str], trained: TrainedModel, checked: Checked, *, settings: "Settings") -> dict:
+    """What the card says that neither the configuration nor the data's description does."""
     declared = settings.backbone(name[0])
     base = settings.backbone(declared.finetuned_from) if declared.finetuned_from else declared
-    facts = {
+    return {
         "head": name[1],
-        "bits": 16 if config["onnx_weights"] == "int16" else 32,
-        "figures": figures(results_of(project, *name, settings=settings)),
         "seeds": len(trained.checkpoint.seeds),
         "seed": trained.seed.seed,
         "most_images": settings.sets.max_images,
@@ -149,7 +144,6 @@ def _write_card(
         "licence": licence(base.model),
         "checked": checked,
     }
-    write_card(folder, config, trained.data, facts=facts)
 
 
 def _summary(folder: Path, checked: Checked, form: Form) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from pipeline.core.errors import SettingsError
 from pipeline.heads.layers.dropout import Dropout
 from pipeline.heads.layers.gating import ContextGate
-from pipeline.heads.layers.masking import column_shares
+from pipeline.heads.layers.masking import column_shares, fill_with_lowest
 from pipeline.heads.layers.softplus import log_sigmoid
 from pipeline.heads.spec import HeadSpec, ScorePoolSpec
 
@@ -147,7 +147,9 @@ class VectorPoolClassifier(SetClassifier):
         """As SetClassifier has it: an image's weight in the pool, times the label's probability for it alone."""
         weights = self.importance(x, mask)
         alone = self.forward(x.flatten(0, 1).unsqueeze(1), mask.flatten().unsqueeze(1))
-        return column_shares(weights.unsqueeze(-1) * torch.sigmoid(alone).unflatten(0, mask.shape), mask)
+        likely = fill_with_lowest(log_sigmoid(alone).unflatten(0, mask.shape), mask)
+        likely = torch.exp(likely - likely.amax(1, keepdim=True))  # of the likeliest photo: no probability is too low
+        return column_shares(weights.unsqueeze(-1) * likely, mask)
 
     def logits_of_nothing(self) -> Tensor:
         """Logits of an empty set before calibration, float [c], as in evaluation."""
