@@ -187,7 +187,7 @@ def test_an_export_is_replaced_by_the_same_bytes_without_a_path_of_this_machine(
 def test_a_model_that_differs_is_not_left(carried, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_files, "SMALLEST_HALF", 64)
     monkeypatch.setattr(onnx_files, "LEVELS", 7)
-    with pytest.raises(StageError, match=r"differs from lite0/noisy_or: .* nothing was left") as raised:
+    with pytest.raises(StageError, match=r"differ from lite0/noisy_or: .* nothing was left") as raised:
         _export(carried, tmp_path / "model")
     assert "\n" not in str(raised.value) and list(tmp_path.glob("model*")) == []
 

@@ -67,7 +67,7 @@ def check(project: Project, store: Path, folder: Path, *, trained: TrainedModel)
     weights = float(np.abs(actual.weights - expected.weights).max())
     if not difference <= TOLERANCE or flipped.any() or not weights <= WEIGHT_TOLERANCE:
         raise StageError(
-            f"the exported model differs from {trained.name}: probabilities by {difference:.1e} (allowed: {TOLERANCE}), "
+            f"the exported files differ from {trained.name}: probabilities by {difference:.1e} (at most {TOLERANCE}), "
             f"{flipped.sum()} of {flipped.size} decisions, weights by {weights:.1e}: nothing was left; "
             "export it with --float32"
         )

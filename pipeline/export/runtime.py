@@ -1,6 +1,6 @@
 """The browser's runtime: two files of onnxruntime-web, at one version, whose content is known.
 
-They come from the npm registry, by the npm client, when an application is made; nothing of them is part of this program.
+They come by the npm client when an application is made; nothing of them is part of this program.
 """
 
 import hashlib

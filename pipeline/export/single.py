@@ -19,12 +19,13 @@ POLICY = (
 LEFT_OUT = ("sw.js", "index.html")
 BEGIN = """
 const files = JSON.parse(document.getElementById("files").textContent);
+const from = /from "\\.\\/([\\w.-]+)"/g;
 const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 const addresses = {};
 for (const [path, type, text] of files) {
   const isModule = path.endsWith(".js");
   const content = isModule
-    ? new TextDecoder().decode(bytes(text)).replace(/from "\\.\\/([\\w.-]+)"/g, (_, name) => `from "${addresses[name]}"`)
+    ? new TextDecoder().decode(bytes(text)).replace(from, (_, name) => `from "${addresses[name]}"`)
     : bytes(text);
   addresses[path] = URL.createObjectURL(new Blob([content], { type }));
 }

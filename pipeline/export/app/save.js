@@ -3,6 +3,7 @@
 const WIDTH = 1080;
 const MARGIN = 64;
 const LINE = 84;
+const HEADLINE = 44;
 const MOST_ROWS = 12;
 
 /** @param {Blob} blob @param {string} name */
@@ -34,15 +35,29 @@ export function saveJson(interests, faults) {
   download(new Blob([text], { type: "application/json" }), "interests.json");
 }
 
+/** A sentence in lines that are at most so wide, in the font that is set. */
+function linesOf(draw, sentence, width) {
+  const lines = [""];
+  for (const word of sentence.split(" ")) {
+    const longer = `${lines.at(-1)} ${word}`.trim();
+    if (draw.measureText(longer).width <= width) lines[lines.length - 1] = longer;
+    else lines.push(word);
+  }
+  return lines;
+}
+
 /** Draws the chart in the colours of the page. */
 export async function savePicture(interests, sentence, note) {
   const rows = interests.slice(0, Math.max(MOST_ROWS, interests.filter((interest) => interest.predicted).length));
   const canvas = document.createElement("canvas");
-  canvas.width = WIDTH;
-  canvas.height = 3 * MARGIN + 120 + rows.length * LINE;
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
   const draw = canvas.getContext("2d");
+  draw.font = `600 ${HEADLINE}px ${colour("--serif")}`;
+  const lines = linesOf(draw, sentence, WIDTH - 2 * MARGIN);
+  const top = MARGIN + lines.length * 1.3 * HEADLINE + 70;
+  canvas.width = WIDTH;
+  canvas.height = top + rows.length * LINE + MARGIN + 20;
   const write = (text, x, y, { size = 34, bold = false, soft = false, align = "left" } = {}) => {
     draw.font = `${bold ? 600 : 400} ${size}px ${colour("--serif")}`;
     draw.fillStyle = colour(soft ? "--soft" : "--ink");
@@ -51,9 +66,9 @@ export async function savePicture(interests, sentence, note) {
   };
   draw.fillStyle = colour("--paper");
   draw.fillRect(0, 0, canvas.width, canvas.height);
-  write(sentence, MARGIN, MARGIN + 44, { size: 40, bold: true });
+  lines.forEach((line, index) => write(line, MARGIN, MARGIN + (index + 0.8) * 1.3 * HEADLINE, { size: HEADLINE, bold: true }));
   rows.forEach((interest, index) => {
-    const y = 2 * MARGIN + 80 + index * LINE;
+    const y = top + index * LINE;
     const width = WIDTH - 2 * MARGIN;
     write(`${interest.predicted ? "● " : ""}${interest.label}`, MARGIN, y, { bold: interest.predicted });
     write(interest.probability.toFixed(2), WIDTH - MARGIN, y, { align: "right" });
