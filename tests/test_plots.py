@@ -30,6 +30,7 @@ AXES = {
     "training": ("epoch", "micro average precision on validation"),
     "labels": ("precision of the label (share, 0 to 1)", "recall of the label (share, 0 to 1)"),
     "set_size": ("images in the set", "micro average precision"),
+    "reliability": ("probability that the head gives (mean of a bin)", "share that is true"),
 }
 SIMULATED = {"heads": 3, "labels": 3, "simulated": True, "missing": [("b1", "average_cg")]}
 

@@ -88,7 +88,7 @@ def reports(project: Project) -> dict[str, bytes]:
 
 
 def test_every_table_has_three_forms(written):
-    names = ("headline", "quality", "size", "comparisons", "segments", "tuning")
+    names = ("headline", "quality", "size", "comparisons", "segments", "calibration", "tuning")
     names += ("ablation", "factor", "conditions", "data")
     forms = {f"tables/{name}.{form}" for name in names for form in ("md", "csv", "tex")}
     forms |= {f"times/times.{form}" for form in ("md", "csv", "tex")}
