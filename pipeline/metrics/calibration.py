@@ -76,6 +76,36 @@ def expected_calibration_error(scores: np.ndarray, truth: np.ndarray, weights: n
     return ratio(np.abs(gaps).sum(1), weights.sum(1, dtype=np.float64) * scores.shape[1])
 
 
+def error_by_chance(scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """What the expected calibration error would be on average if every probability were right: float64 [t].
+
+    The fewer pairs, the greater. How many of a bin are true then has a nearly normal distribution, whose mean distance
+    from its centre is sqrt(2 / pi) times its standard deviation; pairs are taken as independent.
+
+    Args:
+        scores: float [n, c].
+        weights: float [t, n].
+
+    >>> error_by_chance(np.full((50, 2), 0.5), np.ones((1, 50))).round(2)
+    array([0.04])
+    """
+    variances = weights @ _by_bin(scores, scores * (1 - scores))
+    distances = np.sqrt(2 / np.pi * variances).sum(1)
+    return ratio(distances, weights.sum(1, dtype=np.float64) * scores.shape[1])
+
+
+def without_excess(values: np.ndarray) -> np.ndarray:
+    """A calibration error of all sets, then on resamples, float64 [1 + t]; the latter less what makes them too great.
+
+    What is a distance in the sample is one more in a resample, by the noise of drawing again: all resamples would lie
+    above the value, and no interval of them would hold it. Their mean becomes the value.
+
+    >>> without_excess(np.array([0.02, 0.03, 0.05])).round(3)
+    array([0.02, 0.01, 0.03])
+    """
+    return np.append(values[:1], values[1:] - (values[1:].mean() - values[0]))
+
+
 def _by_bin(scores: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Sums of a number that each pair has, by set and bin of the pair's score: [n, c] both, to float64 [n, BINS]."""
     cells = np.arange(len(scores))[:, None] * BINS + np.searchsorted(EDGES[1:-1], scores.astype(np.float64))

@@ -7,10 +7,9 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from pipeline.metrics import ranking, selection
+from pipeline.metrics import calibration, ranking, selection
 from pipeline.metrics.at_k import at_k
 from pipeline.metrics.bootstrap import sample_weights
-from pipeline.metrics.calibration import expected_calibration_error, reliability
 from pipeline.metrics.schema import SCHEMA
 
 OF_LABELS = ("precision", "recall", "f1")
@@ -235,13 +234,15 @@ def _calibration(predictions: Predictions, weights: np.ndarray) -> Iterator[Valu
     """How far probabilities are from what is true, before and after calibration; nothing of what has none."""
     if predictions.uncalibrated is None:
         return
+    key = {"k": None, "by": "calibration", "n": len(predictions.truth)}
     for when, scores in (("before", predictions.uncalibrated), ("after", predictions.scores)):
-        key = {"k": None, "by": "calibration", "segment": when, "n": len(scores)}
-        yield {"metric": "ece", **key}, expected_calibration_error(scores, predictions.truth, weights)
-        for part in reliability(scores, predictions.truth, weights):
-            key = {"k": None, "by": f"reliability {when}", "segment": part.name, "n": part.n}
-            yield {"metric": "probability", **key}, part.probability
-            yield {"metric": "share_true", **key}, part.share_true
+        errors = calibration.expected_calibration_error(scores, predictions.truth, weights)
+        yield {"metric": "ece", **key, "segment": when}, calibration.without_excess(errors)
+        for part in calibration.reliability(scores, predictions.truth, weights):
+            of_bin = {"k": None, "by": f"reliability {when}", "segment": part.name, "n": part.n}
+            yield {"metric": "probability", **of_bin}, part.probability
+            yield {"metric": "share_true", **of_bin}, part.share_true
+    yield {"metric": "ece", **key, "segment": "by chance"}, calibration.error_by_chance(predictions.scores, weights)
 
 
 def per_set(predictions: Predictions, seed: int, ks: Sequence[int]) -> pl.DataFrame:

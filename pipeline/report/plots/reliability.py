@@ -12,7 +12,7 @@ STYLES = {
     "before": HeadStyle(marker="s", colour=GREY, filled=False, line=DASHED, thickness=1.2),
     "after": HeadStyle(marker="o", colour=BEST, thickness=1.8, weight="bold", order=6),
 }
-LEAST_PAIRS = 10  # of a set and a label: fewer say nothing of a share
+LEAST_PAIRS = 20  # of a set and a label: fewer say nothing of a share
 NOTE = f"""\
 Each point: the pairs of a test user and a label in one of ten bins of equal width by probability; bins of fewer than \
 {LEAST_PAIRS} pairs are left out. Below the thin line a head claims more than is true, above it less. ECE: the mean \
@@ -30,15 +30,15 @@ def reliability(results: Results) -> Drawing:
     ]
     if not shown:
         return nothing("No head has values before and after calibration: run visagg evaluate.")
-    figure, panels = make_panels(len(shown), (4.1, 3.3))
+    figure, panels = make_panels(len(shown), (4.1, 3.6))
     seen = []
     for axes, (backbone, head, role) in zip(panels, shown, strict=True):
         axes.set(title=f"{backbone}: {head}\n({role})", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         axes.plot([0, 1], [0, 1], color=INK, linewidth=0.6, zorder=2)
-        names = _draw(axes, shares.filter(backbone=backbone, head=head), results)
-        seen.append(f"{head} on {backbone}: {', '.join(names)}")
+        parts = _draw(axes, shares.filter(backbone=backbone, head=head), results)
+        seen.append(f"{head} on {backbone}: {'; '.join(parts)}.")
     label_outer(panels, "probability that the head gives (mean of a bin)", "share that is true")
-    return Drawing(figure, NOTE, f"The nearer to the diagonal, the truer. {'; '.join(seen)}.")
+    return Drawing(figure, NOTE, " ".join(["Share that is true against probability; the diagonal: as claimed.", *seen]))
 
 
 def _shares(results: Results) -> pl.DataFrame:
@@ -51,8 +51,8 @@ def _shares(results: Results) -> pl.DataFrame:
 
 
 def _draw(axes: Axes, shares: pl.DataFrame, results: Results) -> list[str]:
-    """One head's lines, with their names at the right; returns these."""
-    ends = [End(1.0, "as claimed", x=1.0)]
+    """One head's lines, with their names at the right; returns what each one shows, in words."""
+    ends, seen = [End(1.0, "as claimed", x=1.0)], []
     for when, style in STYLES.items():
         points = shares.filter(when=when)
         if points.is_empty():
@@ -61,7 +61,8 @@ def _draw(axes: Axes, shares: pl.DataFrame, results: Results) -> list[str]:
         axes.plot(x, y, **{**style.keywords(), "marker": ""})
         draw_points(axes, x, points, style=style)
         row = results.value((points["backbone"][0], points["head"][0]), "ece", by="calibration", segment=when)
-        name = f"{when}: ECE {row['mean']:.3f}" if row else when
-        ends.append(End(float(y[-1]), name, style.colour, style.weight, x=float(x[-1])))
+        error = f"ECE {row['mean']:.3f}" if row else "ECE not measured"
+        ends.append(End(float(y[-1]), f"{when}: {error}", style.colour, style.weight, x=float(x[-1])))
+        seen.append(f"{when} calibration {(y < x).sum()} of {len(x)} points lie below the diagonal, {error}")
     name_ends(axes, 1.0, ends)
-    return [end.name for end in ends[1:]]
+    return seen

@@ -10,8 +10,9 @@ NOTES = """\
 ECE, the expected calibration error (C. Guo et al., 2017): all pairs of a test user and a label are put into ten bins of
 equal width by the head's probability; how far a bin's mean probability lies from the share of it that is true, mean
 over all pairs. 0: of all labels that get 0.7, seven in ten are true. Means over seeds; in brackets the 95 % interval of
-a bootstrap over users and seeds. Few pairs to a bin make it greater than 0 by chance, also where every probability is
-right.
+a bootstrap over users and seeds.
+By chance: what the error after calibration would be on average if every probability were right, for there are only so
+many pairs. An error near it leaves nothing to mend that these users could show.
 Calibration (J. Platt, 1999): a head's logits become slope z + offset, one pair for all labels, fitted on validation
 users. Before: without it. It changes the order of no labels, so rankings and AP are the same with it and without."""
 MERGED = (
@@ -23,9 +24,11 @@ def calibration(results: Results) -> Table:
     """One row a backbone and head: slope, offset, and the expected calibration error with them and without."""
     rows: list[list[Cell]] = []
     for pair in [*results.pairs, *results.merged]:
-        rows.append([*pair, *_fitted(results, pair), *(_error(results, pair, when) for when in ("before", "after"))])
+        chance = results.value(pair, "ece", by="calibration", segment="by chance")
+        errors = [_error(results, pair, when) for when in ("before", "after")]
+        rows.append([*pair, *_fitted(results, pair), *errors, f"{chance['mean']:.3f}" if chance else MISSING])
     notes = [NOTES, *_lowered(results), *([MERGED] if results.merged else [])]
-    columns = ["backbone", "head", "slope", "offset", "ECE before", "ECE after"]
+    columns = ["backbone", "head", "slope", "offset", "ECE before", "ECE after", "by chance"]
     return Table("calibration", "How far probabilities are from what is true", columns, rows, "\n".join(notes))
 
 
