@@ -12,7 +12,7 @@ STYLES = {
     "before": HeadStyle(marker="s", colour=GREY, filled=False, line=DASHED, thickness=1.2),
     "after": HeadStyle(marker="o", colour=BEST, thickness=1.8, weight="bold", order=6),
 }
-LEAST_PAIRS = 20  # of a set and a label: fewer say nothing of a share
+LEAST_PAIRS = 10  # of a set and a label: fewer say nothing of a share
 NOTE = f"""\
 Each point: the pairs of a test user and a label in one of ten bins of equal width by probability; bins of fewer than \
 {LEAST_PAIRS} pairs are left out. Below the thin line a head claims more than is true, above it less. ECE: the mean \
