@@ -12,8 +12,10 @@ from pipeline.core.errors import StageError, StoreError
 from pipeline.evaluation import results
 from pipeline.evaluation.evaluate import evaluate
 from pipeline.evaluation.popularity import evaluate_popularity
+from pipeline.metrics.calibration import expected_calibration_error
 from pipeline.metrics.measure import OVERALL, main_values
 from pipeline.project import Project
+from pipeline.training import dataset
 from tests.support.labelled import write_sets
 from tests.support.records import rewrite
 from tests.support.settings import make_settings
@@ -77,6 +79,19 @@ def test_every_seed_is_scored_at_its_threshold(world):
         assert of_seed["micro_ap"] == pytest.approx(average_precision_score(data.truth(), scores, average="micro"))
 
 
+def test_the_calibration_error_is_that_of_each_seed_with_its_calibration_and_without(world):
+    values, data = world.saved("old", "noisy_or").values(), world.data("old", "test")
+    trained, once = world.trained("old", "noisy_or"), np.ones((1, len(data)))
+    for seed, head in zip(trained.seeds, trained.heads, strict=True):
+        assert (head.slope.item(), head.offset.item()) != (1.0, 0.0)
+        errors = dict(values.filter(metric="ece", seed=seed).select("segment", "value").iter_rows())
+        assert errors["after"] == expected_calibration_error(dataset.scores(head, data), data.truth(), once)[0]
+        head.calibrate(1.0, 0.0)
+        wanted = expected_calibration_error(dataset.scores(head, data), data.truth(), once)[0]
+        assert errors["before"] == pytest.approx(wanted, abs=1e-5)
+        assert errors["before"] != pytest.approx(errors["after"], abs=1e-3)
+
+
 def test_sets_are_saved_with_their_images_and_what_was_predicted(world):
     saved = world.saved("old", "noisy_or").sets()
     assert len(saved) == 2 * 60
@@ -131,6 +146,8 @@ def test_curves_are_of_the_kept_runs_alone(world):
     assert record.chosen.learning_rate == RATE
     assert training["tried"] == [vars(trial) for trial in record.tried]
     assert training["seeds"] == [vars(result) for result in record.seeds]
+    heads = world.trained("old", "average").heads
+    assert training["calibrations"] == [{"slope": head.slope.item(), "offset": head.offset.item()} for head in heads]
     epochs = training["epochs"]
     assert [(epoch["seed"], epoch["epoch"]) for epoch in epochs] == [(seed, e) for seed in (0, 1) for e in (1, 2, 3, 4)]
     history = pl.read_csv(world.checkpoint("old", "average") / "history.csv")
@@ -198,6 +215,7 @@ def test_popularity_recommends_what_training_sets_have_most(popular):
         (metric, k): value for metric, k, value in popular.filter(by="all").select("metric", "k", "value").iter_rows()
     }
     assert values["precision", 1] == 1
+    assert set(popular["by"]) == {"all", "label"}, "it is not calibrated"
     assert values["precision", 2] == pytest.approx((1 / 2 + 1 / 2 + 3 / 4) / 3), "of two labels as frequent, either"
     assert values["micro_ap", None] == pytest.approx(3 / 4 * 1 + 1 / 4 * 4 / 9)
 

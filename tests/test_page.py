@@ -271,6 +271,13 @@ def test_made_twice_it_is_the_same_bytes(written, pictures, tmp_path):
     assert (tmp_path / "index.html").read_bytes() == written.read_bytes()
 
 
+def test_a_plot_says_what_is_seen_to_who_cannot_see_it(written, pictures):
+    (seen,) = (picture.seen for picture in pictures if picture.name == "reliability")
+    assert f'aria-label="What is true of what the heads claim. {seen}"' in written.read_text()
+    svg = page.inline(Picture("p", "Title", '<svg viewBox="0 0 1 1">\n</svg>', 'a "b" <c>'))
+    assert 'aria-label="Title. a &#34;b&#34; &lt;c&gt;"' in svg
+
+
 @pytest.mark.parametrize(
     ("cell", "text", "interval", "key", "missing"),
     [

@@ -21,6 +21,8 @@ from pipeline.report.plots.labels import MOST_LABELS, labels
 from pipeline.report.plots.panels import spread_out
 from pipeline.report.plots.plot import draw
 from pipeline.report.plots.quality import f1_at_k, quality_size, set_size
+from pipeline.report.plots.reliability import STYLES as BEFORE_AND_AFTER
+from pipeline.report.plots.reliability import reliability
 from pipeline.report.plots.training import training
 from tests.support.results import CEILINGS, SIZES, make_results
 
@@ -30,6 +32,7 @@ AXES = {
     "training": ("epoch", "micro average precision on validation"),
     "labels": ("precision of the label (share, 0 to 1)", "recall of the label (share, 0 to 1)"),
     "set_size": ("images in the set", "micro average precision"),
+    "reliability": ("probability that the head gives (mean of a bin)", "share that is true"),
 }
 SIMULATED = {"heads": 3, "labels": 3, "simulated": True, "missing": [("b1", "average_cg")]}
 
@@ -235,6 +238,43 @@ def test_set_sizes_stand_in_the_order_of_numbers():
     axes = panel(set_size(make_results()).figure, "b0")
     ticks = [text.get_text() for text in axes.get_xticklabels()]
     assert ticks == [f"{size.replace('-', '–')}\n{40 + i} sets" for i, size in enumerate(SIZES)]
+
+
+def test_bins_stand_at_their_probability_and_share_before_and_after():
+    results = make_results()
+    figure = reliability(results).figure
+    assert [axes.get_title(loc="left").partition("\n")[0] for axes in figure.axes] == [
+        f"{backbone}: {head}" for backbone in ("b0", "b1") for head in (results.heads[-1], results.heads[0])
+    ]
+    axes, x = figure.axes[0], (np.arange(9) + 0.5) / 10  # the last bin has 3 pairs
+    assert line(axes, x) == pytest.approx(x)
+    assert line(axes, x**2) == pytest.approx(x)
+    assert line(axes, [0, 1]) == [0, 1]
+    shares = results.values.filter(metric="share_true", backbone="b0", head=results.heads[-1]).filter(pl.col("n") > 3)
+    wanted = {(round(low, 9), round(high, 9)) for low, high in shares.select("low", "high").iter_rows()}
+    assert bars(axes) == wanted
+    assert len(wanted) == 18
+
+
+def test_before_and_after_differ_without_colour_and_have_their_error_beside_them():
+    results = make_results(2, ("b0",))
+    drawing = reliability(results)
+    axes = drawing.figure.axes[0]
+    error = results.value(("b0", results.heads[-1]), "ece", by="calibration", segment="before")["mean"]
+    assert [text.get_text() for text in axes.texts] == [f"before: ECE {error:.3f}", "after: ECE 0.030", "as claimed"]
+    ends = [text.xy for text in axes.texts]
+    assert ends == [pytest.approx(end) for end in [(0.85, 0.85**2), (0.85, 0.85), (1, 1)]]
+    before, after = BEFORE_AND_AFTER["before"], BEFORE_AND_AFTER["after"]
+    assert before.line != after.line
+    assert before.marker != after.marker
+    assert before.filled != after.filled
+    assert f"before calibration 9 of 9 points lie below the diagonal, ECE {error:.3f}" in drawing.seen
+    assert "after calibration 0 of 9 points lie below the diagonal, ECE 0.030" in drawing.seen
+
+
+def test_a_head_that_is_best_of_all_has_one_panel_of_reliability():
+    results = make_results(2, ("b0",))
+    assert len(reliability(replace(results, best=results.reference)).figure.axes) == 1
 
 
 def test_what_cannot_be_drawn_says_so(tmp_path):

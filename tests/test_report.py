@@ -88,7 +88,7 @@ def reports(project: Project) -> dict[str, bytes]:
 
 
 def test_every_table_has_three_forms(written):
-    names = ("headline", "quality", "size", "comparisons", "segments", "tuning")
+    names = ("headline", "quality", "size", "comparisons", "segments", "calibration", "tuning")
     names += ("ablation", "factor", "conditions", "data")
     forms = {f"tables/{name}.{form}" for name in names for form in ("md", "csv", "tex")}
     forms |= {f"times/times.{form}" for form in ("md", "csv", "tex")}
@@ -140,6 +140,7 @@ def test_merged_heads_are_measured_but_not_compared(project, no_plots):
     assert row_of(project, "headline", backbone="b1", head="average")["source"] == "measured"
     assert "average from b0" in (project.tables / "results.csv").read_text()
     assert json.loads((project.metrics / "b1/average_from_b0.json").read_text())["micro_ap"] == round(micro_ap, 6)
+    assert float(row_of(project, "calibration", backbone="b1", head="average from b0")["ECE before"]) > 0
     for name in ("comparisons", "quality", "size", "tuning", "segments"):
         assert "from b0" not in (project.tables / f"{name}.csv").read_text(), name
     for name in ("f1_at_k", "training"):

@@ -57,7 +57,7 @@ def test_the_tables_to_the_letter(written):
     """After a change that was meant: look at the difference, then copy the new text to tests/golden."""
     golden = {path.name: path.read_text() for path in sorted(GOLDEN.iterdir())}
     assert {name: (written.tables / name).read_text() for name in golden} == golden
-    assert len(golden) == 10
+    assert len(golden) == 12
 
 
 def test_what_this_machine_measured_lies_apart(written):
@@ -174,6 +174,38 @@ def test_segments_cover_the_test_users(written):
     for by in ("images in the set", "true labels"):
         assert sum(int(row["sets"]) for row in rows if row["divided by"] == by) == USERS
     assert {"head", "middle", "tail"} <= {row["part"] for row in rows}
+
+
+def test_the_calibration_error_stands_before_and_after_with_its_interval(written):
+    assert len(cells(written, "calibration")) == 4, "neither the floor nor what knows the true labels is calibrated"
+    row = row_of(written, "calibration", backbone="b0", head="noisy_or")
+    values = saved.read(written.results("b0", "noisy_or")).values().filter(metric="ece")
+    for when in ("before", "after"):
+        frame = values.filter(segment=when)
+        wanted = bootstrap.estimate(np.column_stack([frame["value"], np.array(frame["samples"].to_list())]))
+        shown = [float(row[f"ECE {when}{end}"]) for end in ("", " low", " high")]
+        assert shown == pytest.approx([wanted.value, wanted.low, wanted.high], abs=1e-6)
+        assert shown[0] == pytest.approx(frame["value"].mean(), abs=1e-6)
+        assert shown[1] < shown[0] < shown[2]
+    assert float(row["by chance"]) == pytest.approx(values.filter(segment="by chance")["value"].mean(), abs=1e-3)
+    assert (row["slope"], row["offset"]) == ("0.850", "-1.500"), "means over seeds"
+    gone = row_of(written, "calibration", head="gone")
+    assert {gone[name] for name in ("slope", "offset", "ECE before", "ECE after", "by chance")} == {"missing"}
+
+
+def test_for_how_many_heads_the_error_is_smaller_is_counted(project):
+    write_head(project.results("b0", "average"), 0.6)  # as close to the truth as noisy_or
+    values = gather(project, report_settings("b0"))
+    errors = {
+        (head, when): values.value(("b0", head), "ece", by="calibration", segment=when)["mean"]
+        for head in values.heads
+        for when in ("before", "after")
+    }
+    smaller = sum(errors[head, "after"] < errors[head, "before"] for head in values.heads)
+    report(project, report_settings("b0"))
+    text = (project.tables / "calibration.md").read_text()
+    assert f"smaller after calibration for {smaller} of 3 compared heads" in text
+    assert "adapter merged in" not in text
 
 
 def test_the_data_are_counted_as_described(written):

@@ -134,8 +134,8 @@ def _evaluate(head: TrainedHead, test: TestSplit, folder: Path) -> dict[str, flo
     """Scores one head and writes its results; returns its main metric values."""
     data, truth = test.data, test.data.truth()
     predictions = [
-        Predictions(scores, truth, threshold)
-        for scores, threshold in zip(head.scores(data), head.thresholds, strict=True)
+        _predictions(of_seed, data, truth, threshold=threshold)
+        for of_seed, threshold in zip(head.heads, head.thresholds, strict=True)
     ]
     values = measure(predictions, head.seeds, test.protocol)
     shown = _shown(data, head.heads[0])
@@ -146,6 +146,13 @@ def _evaluate(head: TrainedHead, test: TestSplit, folder: Path) -> dict[str, flo
     digest = test.sets.digest
     results.write(folder, values, sets_digest=digest, sets=pl.concat(frames), training=_training(head))
     return main_values(values)
+
+
+def _predictions(head: "SetClassifier", data: Dataset, truth: np.ndarray, *, threshold: float) -> Predictions:
+    """What one seed says of the sets, and what it would say without its calibration."""
+    logits = dataset.logits(head, data)
+    scores, uncalibrated = (torch.sigmoid(values).numpy() for values in (logits, head.uncalibrated(logits)))
+    return Predictions(scores, truth, threshold, uncalibrated)
 
 
 def _shown(data: Dataset, head: "SetClassifier") -> pl.DataFrame:
@@ -174,6 +181,7 @@ def _training(head: TrainedHead) -> dict:
         "chosen": asdict(checkpoint.chosen),
         "tried": [asdict(tried) for tried in checkpoint.tried],
         "seeds": [asdict(result) for result in checkpoint.seeds],
+        "calibrations": [{"slope": float(of_seed.slope), "offset": float(of_seed.offset)} for of_seed in head.heads],
         "epochs": head.history().filter(**trial).drop(list(trial)).to_dicts(),
     }
 

@@ -42,6 +42,13 @@ class SeedRecord(TypedDict):
     threshold: float
 
 
+class CalibrationRecord(TypedDict):
+    """What one seed's logits are multiplied by, and what is then added."""
+
+    slope: float
+    offset: float
+
+
 class EpochRecord(TypedDict):
     """One epoch of a run that was kept."""
 
@@ -62,12 +69,16 @@ class TriedRecord(TypedDict):
 
 
 class TrainingRecord(TypedDict):
-    """How a head was trained: its parameters, what tuning tried and chose, every epoch of the runs that were kept."""
+    """How a head was trained: its parameters, what tuning tried and chose, every epoch of the runs that were kept.
+
+    Seeds and calibrations are in the same order.
+    """
 
     parameters: int
     chosen: TriedRecord
     tried: list[TriedRecord]
     seeds: list[SeedRecord]
+    calibrations: list[CalibrationRecord]
     epochs: list[EpochRecord]
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from pipeline.metrics import ranking, selection
+from pipeline.metrics import calibration, ranking, selection
 from pipeline.metrics.at_k import at_k
 from pipeline.metrics.bootstrap import sample_weights
 from pipeline.metrics.schema import SCHEMA
@@ -24,11 +24,13 @@ class Predictions:
         scores: float [n, c].
         truth: bool [n, c].
         threshold: of the score, from validation.
+        uncalibrated: the scores before calibration, float [n, c]; None for what is not calibrated.
     """
 
     scores: np.ndarray
     truth: np.ndarray
     threshold: float
+    uncalibrated: np.ndarray | None = None
 
     @cached_property
     def predicted(self) -> np.ndarray:
@@ -47,7 +49,8 @@ class Predictions:
         array([[0.2, 0.3]])
         """
         cells = np.ix_(sets, labels)
-        return Predictions(self.scores[cells], self.truth[cells], self.threshold)
+        uncalibrated = None if self.uncalibrated is None else self.uncalibrated[cells]
+        return Predictions(self.scores[cells], self.truth[cells], self.threshold, uncalibrated)
 
 
 @dataclass(frozen=True)
@@ -119,9 +122,10 @@ def measure(predictions: Sequence[Predictions], seeds: Sequence[int], protocol: 
         protocol: what is measured.
 
     Returns:
-        One row a metric, segment and seed, columns as in SCHEMA: `by` is "all", a segment's, or "label"; `n` is how
-        many sets there are, of a label how many have it; `samples` are the values on resamples of the users, the same
-        resamples for every head that is scored on these sets.
+        One row a metric, segment and seed, columns as in SCHEMA: `by` is "all", a segment's, or "label"; of what is
+        calibrated also "calibration" and "reliability before" and "after", segments of which are bins of probability.
+        `n` is how many sets there are, of a label how many have it, of a bin how many pairs of a set and a label;
+        `samples` are the values on resamples of the users, the same for every head that is scored on these sets.
 
     >>> predictions = Predictions(np.array([[0.9, 0.2], [0.4, 0.6]]), np.array([[True, False], [True, True]]), 0.5)
     >>> protocol = Protocol(labels=["hat", "shoe"], ks=[1], resamples=100)
@@ -137,7 +141,7 @@ def measure(predictions: Sequence[Predictions], seeds: Sequence[int], protocol: 
         values = [*_overall(part, weights, protocol.ks)]
         for segment in protocol.segments:
             values += _segment(part, weights, segment, sets=segment.sets[labelled])
-        values += _labels(part, weights, protocol.labels)
+        values += [*_labels(part, weights, protocol.labels), *_calibration(part, weights)]
         rows += [{**key, "seed": seed, "value": sampled[0], "samples": sampled[1:]} for key, sampled in values]
     return pl.DataFrame(rows, schema=SCHEMA)
 
@@ -224,6 +228,21 @@ def _labels(predictions: Predictions, weights: np.ndarray, names: Sequence[str])
         key = {"k": None, "by": "label", "segment": segment, "n": int(positives)}
         for name in OF_LABELS:
             yield {"metric": name, **key}, of_labels[name][:, label]
+
+
+def _calibration(predictions: Predictions, weights: np.ndarray) -> Iterator[Value]:
+    """How far probabilities are from what is true, before and after calibration; nothing of what has none."""
+    if predictions.uncalibrated is None:
+        return
+    key = {"k": None, "by": "calibration", "n": len(predictions.truth)}
+    for when, scores in (("before", predictions.uncalibrated), ("after", predictions.scores)):
+        errors = calibration.expected_calibration_error(scores, predictions.truth, weights)
+        yield {"metric": "ece", **key, "segment": when}, calibration.without_excess(errors)
+        for part in calibration.reliability(scores, predictions.truth, weights):
+            of_bin = {"k": None, "by": f"reliability {when}", "segment": part.name, "n": part.n}
+            yield {"metric": "probability", **of_bin}, part.probability
+            yield {"metric": "share_true", **of_bin}, part.share_true
+    yield {"metric": "ece", **key, "segment": "by chance"}, calibration.error_by_chance(predictions.scores, weights)
 
 
 def per_set(predictions: Predictions, seed: int, ks: Sequence[int]) -> pl.DataFrame:

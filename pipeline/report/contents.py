@@ -5,9 +5,11 @@ from collections.abc import Callable
 from pipeline.report.plots.labels import labels
 from pipeline.report.plots.plot import Plot
 from pipeline.report.plots.quality import f1_at_k, quality_size, set_size
+from pipeline.report.plots.reliability import reliability
 from pipeline.report.plots.training import training
 from pipeline.report.results import Results
 from pipeline.report.table import Table
+from pipeline.report.tables.calibration import calibration
 from pipeline.report.tables.conditions import conditions
 from pipeline.report.tables.data import data
 from pipeline.report.tables.protocol import ablation, factor, tuning
@@ -23,6 +25,7 @@ TABLES: list[Callable[[Results], Table | None]] = [
     times,
     comparisons,
     segments,
+    calibration,
     swap,
     tuning,
     ablation,
@@ -36,4 +39,5 @@ PLOTS = [
     Plot("training", "Training", training),
     Plot("labels", "Precision and recall of each label", labels),
     Plot("set_size", "Quality against the number of images in a set", set_size),
+    Plot("reliability", "What is true of what the heads claim", reliability),
 ]

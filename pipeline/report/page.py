@@ -138,7 +138,8 @@ def inline(picture: Picture) -> Markup:
     opening, _, body = svg.partition(">")
     width = float(re.findall(r'viewBox="0 0 ([\d.]+)', opening)[0]) * PIXELS_A_POINT
     opening = re.sub(r' (?:width|height)="[^"]*"', "", opening).removeprefix("<svg")
-    attributes = f'role="img" aria-label="{escape(picture.title)}" style="--width: {width:.0f}px"'
+    label = escape(printable(f"{picture.title}. {picture.seen}" if picture.seen else picture.title))
+    attributes = f'role="img" aria-label="{label}" style="--width: {width:.0f}px"'
     svg = f"<svg {attributes}{opening}>{body}"
     return Markup(re.sub(r"\s*\n\s*", "\n", svg))  # noqa: S704 (drawn by this package, which escapes its text)
 

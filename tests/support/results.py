@@ -73,6 +73,8 @@ def make_results(
         for i in range(labels):
             for metric in ("precision", "recall", "f1"):
                 values.append((metric, None, "label", f"label {i}", 10 + i, level - 0.002 * i))
+        if backbone != "any":
+            values += _calibration(level)
         rows += [(backbone, head, *key, 1, value, value - 0.02, value + 0.01) for *key, value in values]
     levels = {(row[0], row[1]): row[8] for row in rows if row[2] == "micro_ap" and row[4] == "all"}
     sizes = {head: 1000 * (i + 1) for i, head in enumerate(names)}
@@ -110,9 +112,22 @@ def make_results(
     )
 
 
+def _calibration(level: float) -> list[tuple]:
+    """Values of a head that claims too much before calibration; its last bin has next to no pair."""
+    values: list[tuple] = []
+    for when, power, error in (("before", 2, 0.4 - 0.3 * level), ("after", 1, 0.03)):
+        values.append(("ece", None, "calibration", when, 300, error))
+        for i in range(10):
+            x, n = (i + 0.5) / 10, 3 if i == 9 else 400 - 10 * i
+            key = (None, f"reliability {when}", f"{i / 10:.1f}-{(i + 1) / 10:.1f}", n)
+            values += [("probability", *key, x), ("share_true", *key, x**power)]
+    return values
+
+
 # On the disk: three heads on one backbone, and what every other stage leaves.
 LABELS = ["bags", "hats", "shoes", "ties"]
 USERS, KS, RESAMPLES = 120, [2, 10], 200
+OVERCONFIDENT = 0.3  # the power of a score that stands for what it was before calibration
 DIGEST = "5e75"  # of the sets
 DESCRIPTION = {
     "source": "demo",
@@ -173,10 +188,10 @@ def write_head(folder: Path, skill: float, seeds: Sequence[int] = (0, 1), *, mic
     scores = [(skill * truth + (1 - skill) * of_seed).astype(np.float32) for of_seed in noise]
     parts = segments(images, unseen, truth, frequency=np.array([40, 30, 20, 10]))
     protocol = Protocol(labels=LABELS, segments=parts, ks=KS, resamples=RESAMPLES)
-    values = measure(
-        [Predictions(scores=of_seed, truth=truth, threshold=0.5) for of_seed in scores], list(seeds), protocol
-    )
-    training = None if skill == 0 or micro_ap is None else _training(seeds, micro_ap)
+    trained = skill > 0 and micro_ap is not None
+    predictions = [Predictions(of_seed, truth, 0.5, of_seed**OVERCONFIDENT if trained else None) for of_seed in scores]
+    values = measure(predictions, list(seeds), protocol)
+    training = _training(seeds, micro_ap) if trained else None
     saved.write(folder, values, sets_digest=DIGEST, training=training)
 
 
@@ -192,6 +207,7 @@ def _training(seeds: Sequence[int], micro_ap: float) -> dict:
         "chosen": tried[1],
         "tried": tried,
         "seeds": [{"seed": seed, "epoch": 2, "micro_ap": micro_ap, "threshold": 0.5} for seed in seeds],
+        "calibrations": [{"slope": 0.8 + 0.1 * seed, "offset": -1.5} for seed in seeds],
         "epochs": [
             {"seed": seed, "epoch": epoch, "loss": 1 / epoch, "micro_ap": micro_ap - 0.1 / epoch}
             for seed in seeds

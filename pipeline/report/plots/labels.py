@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pipeline.report.plots import styles
-from pipeline.report.plots.panels import draw_points, numbers, select
+from pipeline.report.plots.panels import draw_points, numbers, roles, select
 from pipeline.report.plots.plot import Drawing, nothing
 from pipeline.report.plots.styles import HeadStyle
 from pipeline.report.results import Results
@@ -31,13 +31,13 @@ def labels(results: Results) -> Drawing:
     figure = Figure((9.4, height * len(backbones) + 0.9), layout="constrained")
     grid = figure.subplots(len(backbones), len(METRICS), sharex=True, sharey=True, squeeze=False)
     for panels, backbone in zip(grid, backbones, strict=True):
-        roles = _roles(results, backbone)
-        head_styles = {head: styles.of_head(results, backbone, head) for head in roles}
+        shown_heads = roles(results, backbone)  # from below
+        head_styles = {head: styles.of_head(results, backbone, head) for head in shown_heads}
         for axes, metric in zip(panels, METRICS, strict=True):
             _draw(axes, values.filter(backbone=backbone, metric=metric), shown, head_styles=head_styles)
             axes.set_title(f"{backbone}: {metric}")
         handles = [Line2D([], [], **style.keywords()) for style in head_styles.values()]
-        names = [f"{head}\n({role})" for head, role in roles.items()]
+        names = [f"{head}\n({role})" for head, role in shown_heads.items()]
         panels[1].legend(handles[::-1], names[::-1], loc="upper left", bbox_to_anchor=(1.02, 1), handlelength=3)
     grid[0, 0].set_xlim(max(-0.02, float(numbers(values, "low").min()) - 0.05), 1.02)
     for axes, metric in zip(grid[-1], METRICS, strict=True):
@@ -46,12 +46,6 @@ def labels(results: Results) -> Drawing:
     cut = f" The most and the least frequent; {rest:,} labels between them are in the tables." if rest else ""
     note = f"In brackets the test sets that have the label.{cut} Bars: 95 % interval over users and seeds."
     return Drawing(figure, note)
-
-
-def _roles(results: Results, backbone: str) -> dict[str, str]:
-    """The heads that are drawn, from below, and why."""
-    reference = results.reference.get(backbone)
-    return {**({reference: "best published"} if reference else {}), results.best[backbone]: "best"}
 
 
 def _draw(axes: Axes, values: pl.DataFrame, shown: pl.DataFrame, *, head_styles: dict[str, HeadStyle]) -> None:

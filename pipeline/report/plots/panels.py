@@ -30,6 +30,13 @@ def select(results: Results, **wanted: str) -> pl.DataFrame:
     return known.sort(by_order, "backbone", "segment", "k")
 
 
+def roles(results: Results, backbone: str) -> dict[str, str]:
+    """The two heads of a backbone that matter most, and why; the one head, where it is both."""
+    reference = results.reference.get(backbone)
+    best = results.best.get(backbone)
+    return {**({reference: "best published"} if reference else {}), **({best: "best"} if best else {})}
+
+
 def numbers(frame: pl.DataFrame, column: str) -> np.ndarray:
     """A column as float64 [n]."""
     return frame[column].cast(pl.Float64).to_numpy()
@@ -83,22 +90,24 @@ class End:
         name: what it is.
         colour: of the line.
         weight: of the name.
+        x: where the line ends, where others end elsewhere.
     """
 
     y: float
     name: str
     colour: str = INK
     weight: str = "normal"
+    x: float | None = None
 
 
 def name_ends(axes: Axes, x: float, ends: Sequence[End]) -> None:
-    """Names right of the axes, as near to the ends of their lines, at x, as they have room."""
+    """Names right of the axes, as near to the ends of their lines, at x or their own, as they have room."""
     ends = sorted(ends)
     heights = spread_out([end.y for end in ends], name_height(axes), axes.get_ylim())
     for end, height in zip(ends, heights, strict=True):
         axes.annotate(
             end.name,
-            xy=(x, end.y),
+            xy=(x if end.x is None else end.x, end.y),
             xytext=(1.08, height),
             textcoords=axes.get_yaxis_transform(),
             va="center",

@@ -24,10 +24,12 @@ class Drawing:
     Attributes:
         figure: matplotlib's.
         note: how to read it; "" where there is nothing to read.
+        seen: what it shows, for who cannot see it; "": the title says it.
     """
 
     figure: Figure
     note: str
+    seen: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,13 @@ class Picture:
         name: the plot's.
         title: likewise.
         svg: what its file holds.
+        seen: what it shows, for who cannot see it; "": the title says it.
     """
 
     name: str
     title: str
     svg: str
+    seen: str = ""
 
 
 def draw(plots: Sequence[Plot], results: Results, folder: Path) -> list[Picture]:
@@ -73,9 +77,10 @@ def draw(plots: Sequence[Plot], results: Results, folder: Path) -> list[Picture]
         with matplotlib.rc_context():
             matplotlib.rcdefaults()  # whatever the user's own matplotlibrc says
             matplotlib.rcParams.update({**SETTINGS, "svg.hashsalt": plot.name})
-            svg = _svg(finish(plot.drawn(results), plot.title, results), plot.title)
+            drawing = plot.drawn(results)
+            svg = _svg(finish(drawing, plot.title, results), plot.title)
         (folder / f"{plot.name}.svg").write_text(svg, encoding="utf-8")
-        pictures.append(Picture(plot.name, plot.title, svg))
+        pictures.append(Picture(plot.name, plot.title, svg, drawing.seen))
     return pictures
 
 

@@ -1,0 +1,68 @@
+"""The plot of what is true of what heads claim, before and after calibration."""
+
+import polars as pl
+from matplotlib.axes import Axes
+
+from pipeline.report.plots.panels import End, draw_points, label_outer, make_panels, name_ends, numbers, roles, select
+from pipeline.report.plots.plot import Drawing, nothing
+from pipeline.report.plots.styles import BEST, DASHED, GREY, INK, HeadStyle
+from pipeline.report.results import Results
+
+STYLES = {
+    "before": HeadStyle(marker="s", colour=GREY, filled=False, line=DASHED, thickness=1.2),
+    "after": HeadStyle(marker="o", colour=BEST, thickness=1.8, weight="bold", order=6),
+}
+LEAST_PAIRS = 10  # of a set and a label: fewer say nothing of a share
+NOTE = f"""\
+Each point: the pairs of a test user and a label in one of ten bins of equal width by probability; bins of fewer than \
+{LEAST_PAIRS} pairs are left out. Below the thin line a head claims more than is true, above it less. ECE: the mean \
+distance from that line over all pairs (expected calibration error). Bars: 95 % interval over users and seeds."""
+
+
+def reliability(results: Results) -> Drawing:
+    """The share that is true against the probability, before and after: of the best head and of the best published."""
+    shares = _shares(results)
+    shown = [
+        (backbone, head, role)
+        for backbone in results.backbones
+        for head, role in reversed(roles(results, backbone).items())
+        if len(shares.filter(backbone=backbone, head=head))
+    ]
+    if not shown:
+        return nothing("No head has values before and after calibration: run visagg evaluate.")
+    figure, panels = make_panels(len(shown), (4.1, 3.6))
+    seen = []
+    for axes, (backbone, head, role) in zip(panels, shown, strict=True):
+        axes.set(title=f"{backbone}: {head}\n({role})", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        axes.plot([0, 1], [0, 1], color=INK, linewidth=0.6, zorder=2)
+        parts = _draw(axes, shares.filter(backbone=backbone, head=head), results)
+        seen.append(f"{head} on {backbone}: {'; '.join(parts)}.")
+    label_outer(panels, "probability that the head gives (mean of a bin)", "share that is true")
+    return Drawing(figure, NOTE, " ".join(["Share that is true against probability; the diagonal: as claimed.", *seen]))
+
+
+def _shares(results: Results) -> pl.DataFrame:
+    """The bins of compared heads that have enough pairs: where each stands in column x, before or after in `when`."""
+    keys = ["backbone", "head", "by", "segment"]
+    x = select(results, metric="probability").select(*keys, x="mean")
+    shares = select(results, metric="share_true").filter(pl.col("n") >= LEAST_PAIRS)
+    when = pl.col("by").str.strip_prefix("reliability ")
+    return shares.join(x, on=keys, maintain_order="left").with_columns(when=when).sort("x", maintain_order=True)
+
+
+def _draw(axes: Axes, shares: pl.DataFrame, results: Results) -> list[str]:
+    """One head's lines, with their names at the right; returns what each one shows, in words."""
+    ends, seen = [End(1.0, "as claimed", x=1.0)], []
+    for when, style in STYLES.items():
+        points = shares.filter(when=when)
+        if points.is_empty():
+            continue
+        x, y = numbers(points, "x"), numbers(points, "mean")
+        axes.plot(x, y, **{**style.keywords(), "marker": ""})
+        draw_points(axes, x, points, style=style)
+        row = results.value((points["backbone"][0], points["head"][0]), "ece", by="calibration", segment=when)
+        error = f"ECE {row['mean']:.3f}" if row else "ECE not measured"
+        ends.append(End(float(y[-1]), f"{when}: {error}", style.colour, style.weight, x=float(x[-1])))
+        seen.append(f"{when} calibration {(y < x).sum()} of {len(x)} points lie below the diagonal, {error}")
+    name_ends(axes, 1.0, ends)
+    return seen
