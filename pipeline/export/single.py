@@ -16,7 +16,7 @@ POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' blob: 'wasm-unsafe-eval'; worker-src blob:; connect-src blob:; "
     "style-src 'unsafe-inline'; img-src blob: data:; base-uri 'none'; form-action 'none'"
 )
-LEFT_OUT = ("sw.js", "index.html")
+LEFT_OUT = ("sw.js", "worker.js")  # neither works without a server
 BEGIN = """
 const files = JSON.parse(document.getElementById("files").textContent);
 const from = /from "\\.\\/([\\w.-]+)"/g;
