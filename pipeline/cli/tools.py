@@ -95,3 +95,16 @@ def bench_train(context: Context, *, backbone: str, heads: Names, rounds: int, j
 
     chosen = Comparison(backbone, heads or context.settings.compare.heads, rounds)
     click.echo(bench_training(context.project, chosen, context.settings, json_path=json_path))
+
+
+@bench.command("export")
+@click.argument("folder", type=PHOTOS)
+@click.option("--images", type=PHOTOS, required=True, help="Photos to read.")
+@click.option("--photos", type=COUNT, default=20, show_default=True, help="How many of them.")
+@click.option("--rounds", type=COUNT, default=5, show_default=True, help="Turns that both runtimes take.")
+@JSON_FILE
+def bench_export(*, folder: Path, images: Path, json_path: Path | None, **turns: int) -> None:
+    """Megabytes of an exported FOLDER, and milliseconds a photo in a headless Chromium against the native runtime."""
+    from pipeline.bench.exported import Turns, bench_exported
+
+    click.echo(bench_exported(folder, images, turns=Turns(**turns), json_path=json_path))
