@@ -65,7 +65,7 @@ def export(
 
 @cli.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: a free one.")
 def serve(*, folder: Path, port: int) -> None:
     """Shows the application of an exported FOLDER on the local network, for a first try."""
     from pipeline.export.serve import serve
