@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import sys
 from functools import partial
 
 import numpy as np
@@ -187,7 +188,7 @@ def test_an_export_is_replaced_by_the_same_bytes_without_a_path_of_this_machine(
 def test_a_model_that_differs_is_not_left(carried, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_files, "SMALLEST_HALF", 64)
     monkeypatch.setattr(onnx_files, "LEVELS", 7)
-    with pytest.raises(StageError, match=r"differ from lite0/noisy_or: .* nothing was left") as raised:
+    with pytest.raises(StageError, match=r"differs from lite0/noisy_or: .* nothing was left") as raised:
         _export(carried, tmp_path / "model")
     assert "\n" not in str(raised.value) and list(tmp_path.glob("model*")) == []
 
@@ -197,6 +198,20 @@ def test_no_other_folder_is_replaced(carried, tmp_path):
     with pytest.raises(StageError, match="no exported model: name another folder"):
         _export(carried, tmp_path)
     assert (tmp_path / "diary.txt").read_text() == "mine"
+
+
+@pytest.mark.long
+def test_files_for_litert_answer_as_the_trained_model_does(carried, tmp_path):
+    pytest.importorskip("litert_torch", reason="no litert-torch here: pip install 'visagg[litert]'")
+    folder = _export(carried, tmp_path / "model", litert=True)  # which compares them
+    assert {path.name for path in folder.iterdir()} == FILES | {"backbone.tflite", "head.tflite"}
+
+
+def test_without_what_converts_for_litert_the_folder_is_not_left(carried, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "litert_torch", None)
+    with pytest.raises(StageError, match=r"pip install 'visagg\[litert\]'"):
+        _export(carried, tmp_path / "model", litert=True)
+    assert not (tmp_path / "model").exists()
 
 
 def _cut(folder, name):

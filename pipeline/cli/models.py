@@ -1,6 +1,7 @@
 """A trained model to answer, to carry away and to show."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -47,20 +48,19 @@ def predict(
 @click.option("--app", is_flag=True, help="With the application: a page that works on a phone, without network.")
 @click.option("--single", is_flag=True, help="With --app: also one HTML file that needs no server.")
 @click.option("--runtime", type=FOLDER, help="With --app: a folder with the two files of onnxruntime-web, without npm.")
-def export(
-    context: Context, *, backbone: str, head: str, folder: Path, float32: bool, app: bool, single: bool, runtime: Path
-) -> None:
+@click.option("--litert", is_flag=True, help="Also files for LiteRT; needs pip install 'visagg[litert]'.")
+def export(context: Context, *, backbone: str, head: str, folder: Path, float32: bool, **form: Any) -> None:
     """A trained HEAD and its BACKBONE to a folder that anyone can use: card, configuration, safetensors, ONNX, app.
 
     HEAD_from_OLD is a head of the backbone OLD whose adapter visagg merge has merged in. What is written is compared
     with the trained model on photos of test users; a folder that differs is not left.
     """
-    if (single or runtime) and not app:
+    if (form["single"] or form["runtime"]) and not form["app"]:
         raise click.UsageError("--single and --runtime belong to --app")
     from pipeline.export.stage import Form, export
 
-    form = Form(half=not float32, app=app, single=single, runtime=runtime)
-    click.echo(export(context.project, (backbone, head), folder, form=form, settings=context.settings))
+    wanted = Form(half=not float32, **form)
+    click.echo(export(context.project, (backbone, head), folder, form=wanted, settings=context.settings))
 
 
 @cli.command()

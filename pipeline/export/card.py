@@ -19,6 +19,8 @@ CONTENTS = {
     "head.onnx": "vectors to probabilities and the photos' weights",
     "backbone.safetensors": "the backbone's weights, as timm names them",
     "head.safetensors": "the head's, folded, as visagg names them",
+    "backbone.tflite": "pixels of one photo to its vector, for LiteRT, float32",
+    "head.tflite": "vectors of 32 photos and their mask to what head.onnx gives, for LiteRT, float32",
 }
 
 
@@ -54,6 +56,7 @@ def write_card(folder: Path, config: Mapping[str, Any], data: Mapping[str, Any],
     files = [
         {"name": name, "megabytes": (folder / name).stat().st_size / 1e6, "content": content}
         for name, content in CONTENTS.items()
+        if (folder / name).exists()
     ]
     text = environment.get_template(CARD).render(
         **{name: config[name] for name in ("model", "simulated", "dim", "versions", "onnx_weights")},

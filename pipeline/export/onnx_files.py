@@ -32,7 +32,7 @@ LEVELS = 32767
 INSTALL = "onnx and onnxscript are not installed: pip install 'visagg[export]'"
 
 
-class _Vectors(nn.Module):
+class Vectors(nn.Module):
     """Pixels to vectors, rounded to 16 bits as a store keeps them."""
 
     def __init__(self, model: Normalised):
@@ -43,7 +43,7 @@ class _Vectors(nn.Module):
         return self.model(pixels).half().float()
 
 
-class _Interests(nn.Module):
+class Interests(nn.Module):
     """Vectors to probabilities, and to the weights of the photos: in all, and for each label."""
 
     def __init__(self, head: SetClassifier):
@@ -67,14 +67,14 @@ def write_backbone(path: Path, backbone: "Backbone", *, half: bool) -> None:
         StageError: when what exports is not installed.
     """
     preprocessing = backbone.preprocessing
-    model = _Vectors(Normalised(backbone.model, preprocessing)).eval()
+    model = Vectors(Normalised(backbone.model, preprocessing)).eval()
     pixels = torch.zeros(2, preprocessing.size, preprocessing.size, 3, dtype=torch.uint8)
     shapes = ({0: torch.export.Dim("photos", min=1)},)
     _write(path, model, {"pixels": pixels}, outputs=["vectors"], shapes=shapes, half=half)
 
 
 def write_head(path: Path, head: SetClassifier, *, half: bool) -> None:
-    """Writes a head: "vectors" float32 [b, s, d] and "mask" bool [b, s] to what `_Interests` gives.
+    """Writes a head: "vectors" float32 [b, s, d] and "mask" bool [b, s] to what `Interests` gives.
 
     Its outputs are "probabilities" [b, c], "importance" [b, s] and "importance_by_label" [b, s, c], float32.
 
@@ -92,7 +92,7 @@ def write_head(path: Path, head: SetClassifier, *, half: bool) -> None:
     inputs = {"vectors": torch.randn(2, 3, head.dim), "mask": torch.ones(2, 3, dtype=torch.bool)}
     sizes = {0: torch.export.Dim("sets", min=1), 1: torch.export.Dim("photos", min=1)}
     outputs = ["probabilities", "importance", "importance_by_label"]
-    _write(path, _Interests(head).eval(), inputs, outputs=outputs, shapes=(sizes, sizes), half=half)
+    _write(path, Interests(head).eval(), inputs, outputs=outputs, shapes=(sizes, sizes), half=half)
 
 
 def _write(
@@ -103,7 +103,7 @@ def _write(
         import onnxscript  # noqa: F401 (torch's exporter needs it)
     except ImportError:
         raise StageError(INSTALL) from None
-    with _quiet():
+    with quiet():
         exported = torch.onnx.export(
             model,
             tuple(inputs.values()),
@@ -127,7 +127,7 @@ def _write(
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """What the exporter says to its own authors is no news to a person."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -17,8 +17,9 @@ from pipeline.embed.backbones.models import licence
 from pipeline.export.card import CARD, figures, write_card
 from pipeline.export.check import Checked, check
 from pipeline.export.folding import fold
+from pipeline.export.litert_files import open_litert, write_litert
 from pipeline.export.onnx_files import OPSET, write_backbone, write_head
-from pipeline.export.predict.exported import BACKBONE, CONFIG, FORMAT, HEAD
+from pipeline.export.predict.exported import BACKBONE, CONFIG, FORMAT, HEAD, open_exported
 from pipeline.export.predict.trained import TrainedModel, results_of
 from pipeline.heads.classifier import SetClassifier
 from pipeline.project import Project
@@ -40,12 +41,14 @@ class Form:
         app: the folder gets the application.
         single: the application also as one file, which needs no server.
         runtime: a folder with the browser's runtime, for those without npm.
+        litert: the folder gets files for LiteRT.
     """
 
     half: bool = True
     app: bool = False
     single: bool = False
     runtime: Path | None = None
+    litert: bool = False
 
 
 def export(project: Project, name: tuple[str, str], folder: Path, *, form: Form, settings: "Settings") -> str:
@@ -73,7 +76,10 @@ def export(project: Project, name: tuple[str, str], folder: Path, *, form: Form,
     with hold(folder), write_aside(folder) as aside:
         aside.mkdir()
         config = _write_files(aside, trained, form)
-        checked = check(project, project.store(name[0]), aside, trained=trained)
+        exported = open_exported(aside)
+        checked = check(project, project.store(name[0]), exported, trained=trained)
+        if form.litert:
+            check(project, project.store(name[0]), open_litert(aside, exported), trained=trained)
         facts = _facts(name, trained, checked, settings=settings)
         facts["figures"] = figures(results_of(project, *name, settings=settings))
         write_card(aside, config, trained.data, facts=facts)
@@ -90,6 +96,8 @@ def _write_files(folder: Path, trained: TrainedModel, form: Form) -> dict:
     head = fold(trained.head).eval()
     write_head(folder / HEAD, head, half=form.half)
     write_backbone(folder / BACKBONE, trained.backbone, half=form.half)
+    if form.litert:
+        write_litert(folder, trained.backbone, head)
     save_file(head.state_dict(), folder / "head.safetensors")
     save_file(trained.backbone.model.state_dict(), folder / "backbone.safetensors")
     labels, files = trained.checkpoint.labels, sorted(path.name for path in folder.iterdir())
