@@ -31,12 +31,12 @@ def write_app(folder: Path, *, runtime: Path | None, single: bool) -> None:
         if path.is_file():
             path.chmod(READABLE)
     write_runtime(app / RUNTIME, runtime)
-    _version(folder)
+    version(folder)
     if single:
         write_single(app / SINGLE, folder)
 
 
-def _version(folder: Path) -> None:
+def version(folder: Path) -> None:
     """Tells the service worker which files it keeps, and a version that changes with any of them."""
     app = folder / FOLDER
     paths = sorted(path for path in app.rglob("*") if path.is_file() and path.name != WORKER)
