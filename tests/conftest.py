@@ -84,3 +84,11 @@ def carried(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Carried"]:
 
     with patch("pipeline.export.predict.trained.open_backbone", opened):
         yield build(tmp_path_factory.mktemp("carried"))
+
+
+@pytest.fixture(scope="session")
+def exported_app(carried: "Carried", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of that project, exported with its application."""
+    from tests.support.app import make_folder
+
+    return make_folder(carried, tmp_path_factory.mktemp("app"))

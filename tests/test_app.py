@@ -11,14 +11,9 @@ from pipeline.export.predict.exported import open_exported
 from pipeline.export.predict.interests import predict
 from pipeline.export.predict.photos import find_photos
 from pipeline.export.predict.trained import TrainedModel
-from tests.support.app import PHONE, Opened, address, axe, launched, make_folder, rewrite_version, served
+from tests.support.app import PHONE, Opened, address, axe, launched, rewrite_version, served
 from tests.support.carried import inside
 from tests.support.images import jpeg
-
-
-@pytest.fixture(scope="module")
-def folder(carried, tmp_path_factory):
-    return make_folder(carried, tmp_path_factory.mktemp("app"))
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +23,8 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def port(folder):
-    with served(folder) as port:
+def port(exported_app):
+    with served(exported_app) as port:
         yield port
 
 
@@ -57,12 +52,12 @@ def by_label(said: dict, key: str) -> dict:
     return {one["label"]: one[key] for one in said["interests"]}
 
 
-def test_it_says_what_predict_says_of_the_exported_and_of_the_trained_model(phone, carried, folder, shots):
+def test_it_says_what_predict_says_of_the_exported_and_of_the_trained_model(phone, carried, exported_app, shots):
     phone.choose(*shots)
     said = json.loads(phone.save("#save-json"))
     with inside(carried.root):
         trained = TrainedModel(carried.project, "lite0", "noisy_or", settings=carried.settings).model()
-    for model in (open_exported(folder), trained):
+    for model in (open_exported(exported_app), trained):
         expected = predict([*find_photos(shots)], model, 2).content
         assert by_label(said, "probability") == pytest.approx(by_label(expected, "probability"), abs=1e-3)
         assert by_label(said, "predicted") == by_label(expected, "predicted")
@@ -119,9 +114,9 @@ def test_photos_are_kept_until_they_are_deleted(phone, shots):
     assert phone.page.locator("#grid li").count() == 0
 
 
-def test_it_opens_and_reads_photos_with_the_server_gone(browser, folder, shots):
+def test_it_opens_and_reads_photos_with_the_server_gone(browser, exported_app, shots):
     context = browser.new_context(**PHONE)
-    with served(folder) as port:
+    with served(exported_app) as port:
         phone = Opened(context, address(port))
         phone.page.evaluate("async () => { await navigator.serviceWorker.ready; }")
         phone.page.reload()  # from now on the service worker answers
@@ -136,17 +131,17 @@ def test_it_opens_and_reads_photos_with_the_server_gone(browser, folder, shots):
     context.close()
 
 
-def test_a_new_version_is_offered_and_the_old_one_goes_on_until_it_is_taken(browser, folder, shots):
+def test_a_new_version_is_offered_and_the_old_one_goes_on_until_it_is_taken(browser, exported_app, shots):
     context = browser.new_context(**PHONE)
-    page, style = folder / "app/index.html", folder / "app/app.css"
-    before = page.read_bytes(), (folder / "app/sw.js").read_bytes()
-    with served(folder) as port:
+    page, style = exported_app / "app/index.html", exported_app / "app/app.css"
+    before = page.read_bytes(), (exported_app / "app/sw.js").read_bytes()
+    with served(exported_app) as port:
         phone = Opened(context, address(port))
         phone.page.evaluate("async () => { await navigator.serviceWorker.ready; }")
         phone.page.reload()
         phone.wait("ready")
         page.write_text(page.read_text().replace("What do these photos say?", "A new question?"))
-        rewrite_version(folder)
+        rewrite_version(exported_app)
         phone.page.reload()
         phone.page.wait_for_selector("#update:not([hidden])")
         assert phone.page.inner_text("h1") == "What do these photos say?"
@@ -154,7 +149,7 @@ def test_a_new_version_is_offered_and_the_old_one_goes_on_until_it_is_taken(brow
         phone.page.wait_for_selector("h1:text('A new question?')")
         phone.wait("ready")
     page.write_bytes(before[0])
-    (folder / "app/sw.js").write_bytes(before[1])
+    (exported_app / "app/sw.js").write_bytes(before[1])
     assert style.exists() and phone.faults == []
     context.close()
 
@@ -178,12 +173,12 @@ def test_photos_that_another_application_shares_are_read(phone, shots):
     assert "shared" not in phone.page.url
 
 
-def test_one_file_opens_from_a_folder_without_a_server(browser, folder, shots):
+def test_one_file_opens_from_a_folder_without_a_server(browser, exported_app, shots):
     context = browser.new_context(**PHONE)
-    phone = Opened(context, (folder / "app/single.html").as_uri())
+    phone = Opened(context, (exported_app / "app/single.html").as_uri())
     phone.choose(*shots)
     said = json.loads(phone.save("#save-json"))
-    expected = predict([*find_photos(shots)], open_exported(folder), 2).content
+    expected = predict([*find_photos(shots)], open_exported(exported_app), 2).content
     assert by_label(said, "probability") == pytest.approx(by_label(expected, "probability"), abs=1e-3)
     assert phone.faults == []
     context.close()
@@ -240,9 +235,9 @@ def test_five_hundred_photos_leave_no_memory_behind(phone, tmp_path):
     assert max(sizes) < 150e6
 
 
-def test_vectors_are_those_of_the_pipeline(phone, folder, shots):
+def test_vectors_are_those_of_the_pipeline(phone, exported_app, shots):
     phone.choose(*shots)
-    model = open_exported(folder)
+    model = open_exported(exported_app)
     from pipeline.export.predict.reading import read_photos
 
     for read in read_photos(find_photos(shots), model, 2):

@@ -14,6 +14,7 @@ import pytest
 
 from pipeline.bench import embedding, memory, photos, values
 from pipeline.bench.child import start
+from pipeline.bench.exported import Turns, bench_exported
 from pipeline.bench.job import RANDOM, PhotoSample
 from pipeline.bench.values import ContenderRun, contender_values
 from pipeline.catalogue.images import Images
@@ -256,3 +257,22 @@ def test_a_busy_contender_ends_with_a_program_that_is_stopped_or_killed(project,
     if how == signal.SIGINT:
         assert process.returncode == 130 and errors[-1].startswith("visagg: stopped; what is finished is kept")
         assert not list(folder.parent.glob("visagg-bench-*"))
+
+
+def test_an_exported_model_is_measured_in_a_browser_and_natively(exported_app, tmp_path):
+    for seed in range(3):
+        (tmp_path / f"{seed}.jpg").write_bytes(jpeg(seed, 80, 60))
+    (tmp_path / "notes.txt").write_text("no photo")
+    said = bench_exported(exported_app, tmp_path, turns=Turns(photos=4, rounds=2), json_path=tmp_path / "out.json")
+    values = json.loads((tmp_path / "out.json").read_text())
+    assert values["bytes"]["head"] == (exported_app / "head.onnx").stat().st_size
+    for runtime in ("browser", "native"):
+        assert all(milliseconds >= 0 for milliseconds in values["milliseconds"][runtime].values())
+        assert values["milliseconds"][runtime]["backbone"] > 0
+    assert "ms in the browser" in said
+
+
+def test_a_folder_without_an_application_is_not_measured(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(jpeg(1, 8, 8))
+    with pytest.raises(StageError, match=r"config.json is missing"):
+        bench_exported(tmp_path, tmp_path, turns=Turns(1, 1))
