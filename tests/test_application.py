@@ -87,9 +87,7 @@ def test_without_npm_or_with_one_that_fails_there_is_one_line(tmp_path, monkeypa
         raise subprocess.CalledProcessError(1, "npm", stderr=b"no network\nat all")
 
     monkeypatch.setattr(runtime.subprocess, "run", fail)
-    with pytest.raises(
-        StageError, match=r"npm did not bring onnxruntime-web \S+ \(no network\): try again, or"
-    ) as raised:
+    with pytest.raises(StageError, match=r"npm did not bring \S+ \S+ \(no network\): try again, or") as raised:
         runtime.write_runtime(tmp_path / "two", None)
     assert "\n" not in str(raised.value)
 
