@@ -3,7 +3,7 @@
     pytest -n 0 -m long tests/test_faults_long.py -s
 
 It needs strace. VISAGG_TRIES (default 3600, of which some 2,000 are kills) and VISAGG_MINUTES (default 60) limit it,
-VISAGG_STAGES names stages, VISAGG_SEED draws other tries. The counts that it prints belong in the README.
+VISAGG_STAGES names stages, VISAGG_SEED draws other tries. The counts that it prints belong in reports/evidence.md.
 """
 
 import os

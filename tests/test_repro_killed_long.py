@@ -2,7 +2,7 @@
 
     pytest -n 0 -m long tests/test_repro_killed_long.py -s
 
-VISAGG_KILLS (default 50) says how many kills. The counts that it prints belong in the README.
+VISAGG_KILLS (default 50) says how many kills. The counts that it prints belong in reports/evidence.md.
 """
 
 import os
