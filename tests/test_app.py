@@ -1,6 +1,7 @@
 """The application, in a real browser with a phone's screen: what predict says, with no network but its own folder."""
 
 import base64
+import hashlib
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from pipeline.export.predict.exported import open_exported
 from pipeline.export.predict.interests import predict
 from pipeline.export.predict.photos import find_photos
 from pipeline.export.predict.trained import TrainedModel
-from tests.support.app import PHONE, Opened, address, axe, launched, rewrite_version, served
+from tests.support.app import PHONE, PLAIN, Opened, address, axe, launched, rewrite_version, served
 from tests.support.carried import inside
 from tests.support.images import jpeg
 
@@ -171,6 +172,28 @@ def test_photos_that_another_application_shares_are_read(phone, shots):
     phone.wait("done")
     assert phone.page.inner_text("#grid .file") == "from elsewhere.jpg"
     assert "shared" not in phone.page.url
+
+
+def test_without_https_it_works_all_the_same_and_digests_are_the_same(browser, exported_app, shots):
+    """As on a phone that is shown the application over the local network."""
+    context = browser.new_context(**PHONE)
+    with served(exported_app) as port:
+        phone = Opened(context, address(port).replace("localhost", PLAIN))
+        assert not phone.page.evaluate("() => globalThis.isSecureContext")
+        phone.choose(*shots[:2], shots[0])
+        assert phone.page.locator("#grid li").count() == 2
+        given = phone.page.evaluate(
+            """async () => {
+              const { sha256 } = await import("/app/digest.js");
+              return [0, 1, 55, 56, 63, 64, 1000].map((length) => sha256(new Uint8Array(length).fill(length)));
+            }"""
+        )
+        expected = [
+            hashlib.sha256(bytes([length % 256]) * length).hexdigest() for length in (0, 1, 55, 56, 63, 64, 1000)
+        ]
+        assert given == expected
+        assert phone.faults == []
+    context.close()
 
 
 def test_one_file_opens_from_a_folder_without_a_server(browser, exported_app, shots):

@@ -2,8 +2,8 @@
 
     pytest -n 0 -m long tests/test_reliability_long.py -s
 
-takes some twenty minutes. It needs the photos (VISAGG_PHOTOS); the counts that it prints belong in reports/evidence.md. A kill
-at every write call, of this stage and of all others, is test_faults_long.py's.
+takes some twenty minutes. It needs the photos (VISAGG_PHOTOS); the counts that it prints belong in reports/evidence.md.
+A kill at every write call, of this stage and of all others, is test_faults_long.py's.
 """
 
 import os

@@ -10,6 +10,8 @@ from pipeline.core.errors import StageError
 from pipeline.core.progress import Console
 
 PAGE = "app/index.html"
+# As in the page, for its worker, which takes a policy from the server alone; the page in one file brings its own.
+POLICY = "default-src 'none'; connect-src 'self'; script-src 'self' 'wasm-unsafe-eval'; base-uri 'none'"
 CONSOLE = Console()
 
 
@@ -28,6 +30,9 @@ class Handler(SimpleHTTPRequestHandler):
     def end_headers(self) -> None:
         """Has the browser ask anew each time, so that a new export is seen."""
         self.send_header("Cache-Control", "no-cache")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        if self.path.endswith(".js"):
+            self.send_header("Content-Security-Policy", POLICY)
         super().end_headers()
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:

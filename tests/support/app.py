@@ -18,6 +18,7 @@ from tests.support.carried import Carried, inside
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
+PLAIN = "plain.test"  # this machine by a name that a browser does not trust as it does localhost
 AXE = "axe-core@4.14.1"
 
 
@@ -42,7 +43,10 @@ def launched():
         pytest.skip("no Chromium or Chrome here: the application was not opened")
     api = pytest.importorskip("playwright.sync_api")
     with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--disable-background-networking"])
+        rules = f"--host-resolver-rules=MAP {PLAIN} 127.0.0.1"
+        browser = playwright.chromium.launch(
+            executable_path=program, args=["--disable-background-networking", "--disable-component-update", rules]
+        )
         yield browser
         browser.close()
 

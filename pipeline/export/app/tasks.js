@@ -2,6 +2,7 @@
 
 import { useAddresses } from "./assets.js";
 import { decode, Unreadable } from "./decode.js";
+import { digestOf } from "./digest.js";
 import { openModels } from "./runtime.js";
 
 let config = null;
@@ -18,8 +19,7 @@ export const tasks = {
     return {};
   },
   async digest({ file }) {
-    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", await bytesOf(file)));
-    return { digest: Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("") };
+    return { digest: await digestOf(await bytesOf(file)) };
   },
   async read({ file }) {
     const { pixels, thumbnail } = await decode(await bytesOf(file), config.preprocessing);
