@@ -95,6 +95,16 @@ def test_a_photo_can_be_removed_and_put_back(phone, shots):
     assert json.loads(phone.save("#save-json")) == before
 
 
+def test_reading_can_be_stopped(phone, tmp_path):
+    paths = [tmp_path / f"{seed}.jpg" for seed in range(60)]
+    for seed, path in enumerate(paths):
+        path.write_bytes(jpeg(seed, 1500, 1500))
+    phone.page.set_input_files("#photos", [str(path) for path in paths])
+    phone.page.tap("#stop")
+    phone.wait("done")
+    assert 0 < phone.page.locator("#grid li").count() < 60
+
+
 def test_photos_are_kept_until_they_are_deleted(phone, shots):
     phone.choose(*shots[:3])
     before = json.loads(phone.save("#save-json"))

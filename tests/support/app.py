@@ -19,6 +19,7 @@ from tests.support.carried import Carried, inside
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
 PLAIN = "plain.test"  # this machine by a name that a browser does not trust as it does localhost
+TRIES = 3  # of npm, whose registry may be busy
 AXE = "axe-core@4.14.1"
 
 
@@ -26,11 +27,15 @@ def make_folder(carried: Carried, top: Path) -> Path:
     """An exported model with its application; the runtime comes by npm, once."""
     if shutil.which("npm") is None:
         pytest.skip("no npm here: the application was not opened")
-    try:
-        write_runtime(top / "runtime", None)
-    except StageError as error:
-        pytest.skip(f"the browser's runtime is out of reach ({error})")
-    form = Form(app=True, single=True, runtime=top / "runtime")
+    for attempt in range(TRIES):
+        try:
+            write_runtime(top / f"runtime{attempt}", None)
+            break
+        except StageError as error:
+            reason = str(error)
+    else:
+        pytest.skip(f"the browser's runtime is out of reach ({reason})")
+    form = Form(app=True, single=True, runtime=top / f"runtime{attempt}")
     with inside(carried.root):
         export(carried.project, ("lite0", "noisy_or"), top / "model", form=form, settings=carried.settings)
     return top / "model"
@@ -118,7 +123,7 @@ def address(port: int) -> str:
 def axe(folder: Path) -> str:
     """The script of axe-core, by npm."""
     command = ["npm", "pack", AXE, "--silent", "--ignore-scripts"]
-    if subprocess.run(command, cwd=folder, capture_output=True, timeout=300).returncode:
+    if all(subprocess.run(command, cwd=folder, capture_output=True, timeout=300).returncode for _ in range(TRIES)):
         pytest.skip("axe-core is out of reach: accessibility was not checked")
     with tarfile.open(next(folder.glob("axe-core*.tgz"))) as archive:
         return archive.extractfile("package/axe.min.js").read().decode()

@@ -99,6 +99,12 @@ export function add(files) {
   work().catch(fail);
 }
 
+/** Leaves unread what has not begun. */
+function stop() {
+  queue.total -= queue.files.length;
+  queue.files.length = 0;
+}
+
 function forget() {
   removed = null;
   show("undo", false);
@@ -155,6 +161,7 @@ function listen() {
     add(event.dataTransfer.files);
   });
   document.addEventListener("paste", (event) => add(event.clipboardData.files));
+  $("stop").addEventListener("click", stop);
   $("restore").addEventListener("click", () => restore().catch(fail));
   $("save-json").addEventListener("click", () => saveJson(set.interests, set.faults));
   $("save-picture").addEventListener("click", () => {
