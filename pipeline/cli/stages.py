@@ -179,4 +179,4 @@ def report(context: Context) -> None:
     """Saved results to tables, plots and a page: reports/."""
     from pipeline.report.stage import report
 
-    report(context.project, context.settings)
+    click.echo(report(context.project, context.settings))

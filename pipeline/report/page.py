@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 from pipeline.core.errors import StageError
 from pipeline.core.files import write_aside
 from pipeline.core.text import printable
+from pipeline.report.finding import finding
 from pipeline.report.origin import origin, source
 from pipeline.report.plots import styles
 from pipeline.report.plots.plot import Picture
@@ -58,6 +59,32 @@ def write(
         pictures: the plots, likewise.
         gallery: what `visagg gallery` wrote, or None: the page then says how to have one.
     """
+    for table in tables:
+        require_finite(table)
+    if not _finite(gallery):
+        raise StageError("the gallery holds NaN or infinity: run visagg gallery again")
+    text = (
+        _environment()
+        .get_template("page.html")
+        .render(
+            source=source(results.data),
+            simulated=results.data["simulated"],
+            origin=_origin(results.data),
+            finding=finding(results),
+            glance=glance(results),
+            seen=results.seen(),
+            missing=results.missing,
+            tables=[_table(table) for table in tables],
+            plots=[(picture.name, inline(picture)) for picture in pictures],
+            gallery=gallery,
+            answers=_answers(gallery, results) if gallery else None,
+        )
+    )
+    with write_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE),
         autoescape=True,
@@ -68,24 +95,7 @@ def write(
         finalize=_plain,
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "allow_nan": False}
-    for table in tables:
-        require_finite(table)
-    if not _finite(gallery):
-        raise StageError("the gallery holds NaN or infinity: run visagg gallery again")
-    text = environment.get_template("page.html").render(
-        source=source(results.data),
-        simulated=results.data["simulated"],
-        origin=_origin(results.data),
-        glance=glance(results),
-        seen=results.seen(),
-        missing=results.missing,
-        tables=[_table(table) for table in tables],
-        plots=[(picture.name, inline(picture)) for picture in pictures],
-        gallery=gallery,
-        answers=_answers(gallery, results) if gallery else None,
-    )
-    with write_aside(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+    return environment
 
 
 def _plain(value: object) -> object:

@@ -6,6 +6,7 @@ from pipeline.core.files import write_aside
 from pipeline.core.lock import hold
 from pipeline.project import Project
 from pipeline.report import contents, page, writing
+from pipeline.report.finding import finding
 from pipeline.report.plots.plot import draw
 from pipeline.report.records import Gallery
 from pipeline.report.results import Results, gather, of_these_sets
@@ -14,10 +15,13 @@ if TYPE_CHECKING:
     from pipeline.settings.settings import Settings
 
 
-def report(project: Project, settings: "Settings") -> None:
+def report(project: Project, settings: "Settings") -> str:
     """Writes reports/ from the results of the compared backbones and heads; a pair without results is named.
 
     Each folder is replaced as a whole: no number of other heads, or of another source, stays.
+
+    Returns:
+        What was found, and where all of it is, for people.
 
     Raises:
         StageError: when no compared pair has results, the data were never described, or a file is damaged.
@@ -33,6 +37,8 @@ def report(project: Project, settings: "Settings") -> None:
             pictures = draw(contents.PLOTS, results, aside)
             writing.write_plot_data(aside, results)
         page.write(project.page, results, tables, pictures=pictures, gallery=gallery)
+    simulated = " (Simulated data.)" if results.data["simulated"] else ""
+    return f"{finding(results)}{simulated}\nAll of it: {project.page}"
 
 
 def _gallery(project: Project, results: Results) -> dict | None:
