@@ -21,7 +21,7 @@ def compared(results, *, holds: bool):
             "backbone": backbone,
             "head": results.best[backbone],
             "against": results.reference[backbone],
-            "metric": "micro_f1",
+            "metric": "micro_ap",
             "k": None,
             "difference": 0.1234,
             "low": 0.1 if holds else -0.1,
@@ -49,7 +49,7 @@ def test_it_names_both_heads_with_their_values_and_says_whether_the_difference_h
         said = finding(compared(results, holds=holds))
         backbone = next(name for name in results.backbones if f" on {name} does best" in said)
         for head in (results.best[backbone], results.reference[backbone]):
-            row = results.value((backbone, head), "micro_f1")
+            row = results.value((backbone, head), "micro_ap")
             assert head in said and f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]" in said
         assert words in said
         assert said.endswith(results.seen())

@@ -6,7 +6,7 @@ import polars as pl
 from pipeline.report.results import Results
 from pipeline.report.statistics import Pair
 
-METRIC = "micro_f1"
+METRIC = "micro_ap"
 
 
 def finding(results: Results) -> str:
@@ -22,7 +22,7 @@ def finding(results: Results) -> str:
         return ""
     backbone = max(results.best, key=lambda name: _validation(results, (name, results.best[name])))
     head, reference = results.best[backbone], results.reference.get(backbone)
-    sentence = f"{head} on {backbone} does best: a micro F1 of {_measured(results, (backbone, head))} on test users."
+    sentence = f"{head} on {backbone} does best: a micro average precision of {_measured(results, (backbone, head))} on test users."
     if reference is None:
         return f"{sentence} {results.seen()}"
     if reference == head:
