@@ -234,7 +234,7 @@ def test_what_stands_in_it(written):
     text = written.read_text(encoding="utf-8")
     assert "Source: demo. <strong>Simulated</strong>: images drawn by a program" in text
     assert "b1 average. Compared, but without results" in text
-    glance = text[text.index('class="glance"') : text.index("<nav")]
+    glance = text[text.index('class="finding"') : text.index("<nav")]
     assert "items are shared: 98 % of the test sets" in glance, "the best value stands beside what it may be due to"
     assert "<p>A definition:\nit goes on.</p>" in text
     assert "<p>A second paragraph with <code>visagg --help</code> in it.</p>" in text
