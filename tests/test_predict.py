@@ -192,7 +192,7 @@ def test_a_member_that_unpacks_to_more_than_a_photo_can_have_is_not_unpacked(tmp
         (["hollow", "--model", "lite1/average_from_lite0"], StageError, "visagg swap lite0 lite1, then visagg merge"),
         (["hollow", "--each-folder", "--table", "t.txt"], SettingsError, r"a .csv or .parquet file"),
         (["hollow", "--each-folder", "--table", "t.csv"], StageError, "no set there"),
-        (["users.csv", "--each-folder", "--table", "t.csv"], StageError, "beside the folders"),
+        (["users.csv", "--each-folder", "--table", "t.csv"], StageError, "no set there"),
     ],
 )
 def test_what_cannot_be_done_is_one_clear_line(carried, words, fault, message):
@@ -222,8 +222,10 @@ def test_a_table_has_a_row_for_each_folder_as_predict_has_it(carried, users, tmp
     table = tmp_path / f"sets.{suffix}"
     (users / "zz nothing").mkdir(exist_ok=True)
     (users / "zz nothing/notes.txt").write_text("no photo")
+    (users / "stray.jpg").write_bytes(jpeg(0, 8, 8))
     said = run(carried, "predict", users, "--model", "lite0/noisy_or", "--each-folder", "--table", table)
-    assert said.startswith("lite0/noisy_or: 13 sets")
+    (users / "stray.jpg").unlink()
+    assert said.startswith("lite0/noisy_or: 13 sets") and said.endswith("in no folder: " + str(users / "stray.jpg\n"))
     frame = pl.read_csv(table) if suffix == "csv" else pl.read_parquet(table)
     assert frame.columns == ["set", "photos", "unreadable", "interests", *(f"probability {la}" for la in model.labels)]
     assert frame["set"].to_list() == sorted(folder.name for folder in users.iterdir())

@@ -22,7 +22,8 @@ def finding(results: Results) -> str:
         return ""
     backbone = max(results.best, key=lambda name: _validation(results, (name, results.best[name])))
     head, reference = results.best[backbone], results.reference.get(backbone)
-    sentence = f"{head} on {backbone} does best: a micro average precision of {_measured(results, (backbone, head))} on test users."
+    measured = _measured(results, (backbone, head))
+    sentence = f"{head} on {backbone} does best: a micro average precision of {measured} on test users."
     if reference is None:
         return f"{sentence} {results.seen()}"
     if reference == head:

@@ -21,11 +21,11 @@ CHUNK = 2048  # rows written at a time
 BETWEEN = "|"  # interests, in one cell of a CSV file
 
 
-def predict_each(paths: Sequence[Path], model: Model, threads: int, *, table: Path) -> int:
+def predict_each(paths: Sequence[Path], model: Model, threads: int, *, table: Path) -> tuple[int, list[str]]:
     """Writes a row for each folder below the paths: which interests, and the probability of every label.
 
     Columns: set (the folder's name), photos (distinct ones that were read), unreadable, interests, and for each label
-    "probability LABEL". A set without a readable photo has no probabilities. A photo beside the folders is a fault.
+    "probability LABEL". A set without a readable photo has no probabilities. Files beside the folders are nobody's.
 
     Args:
         paths: folders or zip files.
@@ -34,32 +34,33 @@ def predict_each(paths: Sequence[Path], model: Model, threads: int, *, table: Pa
         table: a .csv or .parquet file; it appears whole or not at all.
 
     Returns:
-        How many rows.
+        How many rows, and the names of files beside the folders, which were left out.
 
     Raises:
         SettingsError: when the table is of another kind.
-        StageError: when there is no set, a photo lies beside the folders, or two sets have one name.
+        StageError: when there is no set, or two sets have one name.
     """
     if table.suffix not in FORMATS:
         raise SettingsError(f"{table}: the table of sets is a {' or '.join(FORMATS)} file")
     with write_aside(table) as aside, Progress("predict", None, "photos") as progress:
-        rows = _rows(paths, model, threads, progress=progress)
+        beside: list[str] = []
+        rows = _rows(_of_sets(paths, beside), model, threads, progress=progress)
         first = next(rows, None)
         if first is None:
             raise StageError("no set there: name a folder, or a zip file, with a folder of photos for each set")
         write = _write_csv if table.suffix == ".csv" else _write_parquet
-        return write(aside, chain([first], rows), [f"probability {label}" for label in model.labels])
+        count = write(aside, chain([first], rows), [f"probability {label}" for label in model.labels])
+    return count, beside
 
 
-def _rows(paths: Sequence[Path], model: Model, threads: int, *, progress: Progress) -> Iterator[dict]:
+def _rows(photos: Iterable[Photo], model: Model, threads: int, *, progress: Progress) -> Iterator[dict]:
     """A row for each set."""
     done: set[str] = set()
-    read = read_photos(_of_sets(paths), model, threads)
-    for name, photos in groupby(read, key=lambda one: one.photo.parts[0]):
+    for name, of_set in groupby(read_photos(photos, model, threads), key=lambda one: one.photo.parts[0]):
         if name in done:
             raise StageError(f"two sets have the name {name!r}: give their folders different names")
         done.add(name)
-        seen = PhotoSet.of(photos)
+        seen = PhotoSet.of(of_set)
         progress.add(len(seen.readable) + len(seen.unreadable) + seen.copies)
         row: dict = {"set": name, "photos": len(seen.readable), "unreadable": len(seen.unreadable), "interests": []}
         values: list[float | None] = [None] * len(model.labels)
@@ -72,12 +73,14 @@ def _rows(paths: Sequence[Path], model: Model, threads: int, *, progress: Progre
         yield {**row, "probabilities": values}
 
 
-def _of_sets(paths: Sequence[Path]) -> Iterator[Photo]:
+def _of_sets(paths: Sequence[Path], beside: list[str]) -> Iterator[Photo]:
+    """The photos in folders below the paths; the names of files beside them are added to a list."""
     for path in paths:
         for photo in find_photos([path]):
-            if len(photo.parts) < 2:
-                raise StageError(f"{photo.name} lies beside the folders: with --each-folder, a set is a folder")
-            yield photo
+            if len(photo.parts) > 1:
+                yield photo
+            else:
+                beside.append(photo.name)
 
 
 def _write_csv(path: Path, rows: Iterable[dict], columns: list[str]) -> int:

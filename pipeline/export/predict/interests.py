@@ -155,6 +155,16 @@ def _speakers(interest: dict) -> str:
     return ", ".join(f"{_short(photo['file'])} {photo['weight']:.0%}" for photo in best)
 
 
+def named(files: Sequence[str]) -> str:
+    """Some files by name, and how many more there are.
+
+    >>> named(["a.jpg", "b.jpg"])
+    'a.jpg, b.jpg'
+    """
+    more = [f"and {len(files) - SHOWN_FAULTS} more"] if len(files) > SHOWN_FAULTS else []
+    return ", ".join([*map(printable, files[:SHOWN_FAULTS]), *more])
+
+
 def _short(name: str) -> str:
     """A file's name without its folders, where a table has room for it."""
     return shortened(printable(name.rpartition("/")[2]), LONGEST_NAME)

@@ -53,8 +53,9 @@ def predict(project: Project, wanted: Wanted, settings: "Callable[[], Settings]"
     """
     model, threads = _open(project, wanted.model, settings), joblib.cpu_count()
     if wanted.table:
-        count = predict_each(wanted.photos, model, threads, table=wanted.table)
-        return f"{model.name}: {count} sets, {wanted.table}"
+        count, beside = predict_each(wanted.photos, model, threads, table=wanted.table)
+        left = f"\nLeft out, for they lie in no folder: {interests.named(beside)}" if beside else ""
+        return f"{model.name}: {count} sets, {wanted.table}{left}"
     found = interests.predict(list(find_photos(wanted.photos)), model, threads)
     if wanted.html:
         write_page(wanted.html, found)
