@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 READERS: "dict[str, Callable[[Settings], Source]]" = {
     "demo": lambda settings: Demo(**settings.demo.model_dump()),
     "dvbpr": lambda settings: DVBPR(Path(settings.source.path)),
-    "table": lambda settings: TableSource(Path(settings.source.path)),
+    "table": lambda settings: TableSource(Path(settings.source.path), settings.source.dates),
 }
 
 

@@ -1,6 +1,7 @@
 """A source to the catalogue: every image checked, every identifier made sure of, every refusal noted."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,19 +31,26 @@ EXAMPLES = 3  # reasons quoted when nothing is left
 # Two reasons for what is kept all the same, because half of it is of use.
 UNLABELLED = "no category: it can be shown, but gives no label"
 UNPICTURED = "no usable image: the item can give a label, but is not shown"
+KEPT = (UNLABELLED, UNPICTURED)
+SHOWN = 12  # reasons that are said
 
 
-def ingest(project: Project, settings: "Settings") -> None:
+def ingest(project: Project, settings: "Settings") -> str:
     """Reads the source that the settings name, and writes the catalogue.
 
+    Returns:
+        What is in it and what could not be used, for people.
+
     Raises:
-        SourceError: when the source cannot be read, or nothing of it can be used.
+        SourceError: when the source cannot be read, or too little of it can be used.
     """
-    origin = "demo" if settings.source.name == "demo" else settings.source.path
-    build_catalogue(open_source(settings), origin, project.catalogue, threads=os.cpu_count() or 1)
+    origin, threads = "demo" if settings.source.name == "demo" else settings.source.path, os.cpu_count() or 1
+    return build_catalogue(
+        open_source(settings), origin, project.catalogue, threads=threads, most_rejects=settings.source.most_rejects
+    )
 
 
-def build_catalogue(source: Source, origin: str, folder: Path, *, threads: int) -> None:
+def build_catalogue(source: Source, origin: str, folder: Path, *, threads: int, most_rejects: float = 1.0) -> str:
     """Writes the catalogue's folder: items, purchases, images.h5, rejects. It appears whole or not at all.
 
     Args:
@@ -50,9 +58,13 @@ def build_catalogue(source: Source, origin: str, folder: Path, *, threads: int) 
         origin: its name in messages.
         folder: where the catalogue goes; an older one is replaced.
         threads: how many images are checked at a time.
+        most_rejects: the share of items, or of purchases, that may be refused.
+
+    Returns:
+        What is in it and what could not be used, for people.
 
     Raises:
-        SourceError: when no item has a usable image, or no purchase is left.
+        SourceError: when no item has a usable image, no purchase is left, or too many of either were refused.
     """
     rejects: list[Reject] = []
     with write_aside(folder) as aside:
@@ -62,9 +74,11 @@ def build_catalogue(source: Source, origin: str, folder: Path, *, threads: int) 
         _require(items["image"].drop_nulls(), f"{origin}: no item has a usable image", rejects)
         purchases = _purchases(source, dict(items.select("item_id", "image").iter_rows()), rejects)
         _require(purchases, f"{origin}: no purchase is left", rejects)
+        _require_most(rejects, {"item": len(items), "purchase": len(purchases)}, origin, most=most_rejects)
         rows = [(reject.stage, reject.item_id, reject.reason) for reject in rejects]
         rejected = pl.DataFrame(rows, tables.REJECTS, orient="row").sort("stage", "item_id", "reason")
         tables.write_tables(aside, {"items": items, "purchases": purchases, "rejects": rejected})
+    return "\n".join([f"{origin}: {len(items):,} items, {len(purchases):,} purchases", *_reasons(rejects, folder)])
 
 
 @dataclass(frozen=True)
@@ -168,3 +182,27 @@ def _require(rows: pl.Series | pl.DataFrame, message: str, rejects: list[Reject]
     if not len(rows):
         reasons = list(dict.fromkeys(f"{reject.stage}: {reject.reason}" for reject in rejects))[:EXAMPLES]
         raise SourceError(f"{message} ({len(rejects)} rejects: {'; '.join(reasons) or 'the source is empty'})")
+
+
+def _require_most(rejects: list[Reject], kept: Mapping[str, int], origin: str, *, most: float) -> None:
+    """Raises SourceError where more than a share of the items, or of the purchases, were refused; with the reasons."""
+    for stage, count in kept.items():
+        reasons = Counter(one.reason for one in rejects if one.stage == stage and one.reason not in KEPT)
+        refused = reasons.total()
+        if refused > most * (refused + count):
+            why = "; ".join(f"{reason} ({times:,})" for reason, times in reasons.most_common(EXAMPLES))
+            raise SourceError(
+                f"{origin}: {refused:,} of {refused + count:,} {stage}s cannot be used: {why}: "
+                "mend the source, or raise source.most_rejects"
+            )
+
+
+def _reasons(rejects: list[Reject], folder: Path) -> list[str]:
+    """What could not be used, a line a reason, the most frequent first."""
+    counts = Counter((reject.stage, reject.reason) for reject in rejects)
+    if not counts:
+        return []
+    most = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    shown = [f"  {times:,} {stage}s: {reason}" for (stage, reason), times in most[:SHOWN]]
+    more = [f"  and {len(most) - SHOWN} more reasons"] if len(most) > SHOWN else []
+    return [f"could not be used, or not fully (each by name in {folder / 'rejects.parquet'}):", *shown, *more]

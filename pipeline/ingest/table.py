@@ -1,14 +1,12 @@
 """A folder of two tables and image files: the format for anyone's own data.
 
 items.csv or items.parquet: item_id, image (a path inside the folder, may be empty), categories ("a > b | a > c"), and
-title if there is one. purchases.csv or purchases.parquet: user_id, item_id, time (whole seconds, or an ISO date, in UTC
-unless it says otherwise), and split if there is one.
+title if there is one. purchases.csv or purchases.parquet: user_id, item_id, time (see moments.py), and split if there
+is one.
 """
 
 import os
-import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from pipeline.catalogue.tables import SPLITS as SPLIT_TYPE
 from pipeline.core.errors import SourceError, Unusable
 from pipeline.core.regular_file import LARGEST_IMAGE, Irregular, open_regular, read_whole
 from pipeline.ingest.allowance import Allowance
+from pipeline.ingest.moments import seconds
 from pipeline.ingest.raw import RawItem, RawPurchase, Reject
 
 SPLITS = tuple(SPLIT_TYPE.categories)
@@ -25,7 +24,6 @@ ROWS_FLOOR, ROWS_A_BYTE = 1_000_000, 8  # of a Parquet file; a row of honest tab
 TEXT_A_BYTE = 100  # a long path of categories, the same for many items in a row, becomes some bits
 LONGEST_ID, SHOWN = 512, 100  # characters of an id, and of one in a reject
 TOO_LONG = f"an id of more than {LONGEST_ID} characters"
-SECONDS = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 class TableSource:
@@ -33,12 +31,14 @@ class TableSource:
 
     Args:
         folder: holds both tables; image paths begin there.
+        dates: the form of dates in `time`, as strptime has it; "": ISO 8601.
 
     Raises:
         SourceError: a table is missing, there twice, unreadable, or lacks a column.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, dates: str = ""):
+        self._dates = dates
         if not folder.is_dir():
             raise SourceError(f"{folder}: no such folder; expected one with items.csv and purchases.csv (or .parquet)")
         self.folder = folder
@@ -61,7 +61,7 @@ class TableSource:
         """Yields the purchases in the order of the table."""
         for user_id, item_id, time, source_split in self._purchases.iter_rows():
             try:
-                yield _purchase(user_id, item_id, time, source_split=source_split)
+                yield _purchase(user_id, item_id, time, source_split=source_split, dates=self._dates)
             except Unusable as fault:
                 yield Reject("purchase", item_id[:SHOWN], fault.reason)
 
@@ -113,7 +113,7 @@ def _as_text(dtype: pl.DataType, column: str, path: Path) -> pl.Expr:
     return cells.cast(pl.String).str.strip_chars().fill_null("")
 
 
-def _purchase(user_id: str, item_id: str, time: str, *, source_split: str) -> RawPurchase:
+def _purchase(user_id: str, item_id: str, time: str, *, source_split: str, dates: str) -> RawPurchase:
     if not user_id:
         raise Unusable("no user_id")
     if max(len(user_id), len(item_id)) > LONGEST_ID:
@@ -122,19 +122,7 @@ def _purchase(user_id: str, item_id: str, time: str, *, source_split: str) -> Ra
         raise Unusable("no item_id")
     if source_split and source_split not in SPLITS:
         raise Unusable(f"split is none of {', '.join(SPLITS)}")
-    return RawPurchase(user_id, item_id, _seconds(time), source_split or None)
-
-
-def _seconds(text: str) -> int:
-    if not text:
-        raise Unusable("no time")
-    if SECONDS.fullmatch(text):
-        return int(text)
-    try:
-        moment = datetime.fromisoformat(text)
-        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() // 1)
-    except (ValueError, OverflowError):
-        raise Unusable("the time is neither whole seconds nor an ISO date") from None
+    return RawPurchase(user_id, item_id, seconds(time, dates), source_split or None)
 
 
 def _paths(text: str) -> list[list[str]]:

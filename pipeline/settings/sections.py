@@ -17,10 +17,19 @@ class Section(BaseModel):
 
 
 class SourceSettings(Section):
-    """The format of the raw data, and a file or folder, relative to the project's root; the demo ignores that one."""
+    """What the raw data are.
+
+    Attributes:
+        name: of their format.
+        path: a file or folder, relative to the project's root; the demo ignores it.
+        dates: of table: the form of dates, as strptime has it; "": ISO 8601.
+        most_rejects: the share of items, or of purchases, that may be refused; beyond it ingest stops.
+    """
 
     name: Literal["demo", "dvbpr", "table"]
     path: Place
+    dates: Annotated[str, Field(max_length=80)] = ""
+    most_rejects: Annotated[float, Field(ge=0, le=1)] = 0.2
 
 
 class DemoSettings(Section):
