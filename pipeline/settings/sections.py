@@ -17,10 +17,17 @@ class Section(BaseModel):
 
 
 class SourceSettings(Section):
-    """The format of the raw data, and a file or folder, relative to the project's root; the demo ignores that one."""
+    """The format of the raw data, and where they are.
 
-    name: Literal["demo", "dvbpr", "table"]
+    Attributes:
+        name: the format.
+        path: a file or folder, relative to the project's root; the demo ignores it.
+        most_rejects: the share of the items, images or purchases that may be faulty; above it ingest stops.
+    """
+
+    name: Literal["demo", "dvbpr", "table", "amazon_reviews"]
     path: Place
+    most_rejects: bounds.SomeShare = 0.2
 
 
 class DemoSettings(Section):
