@@ -38,7 +38,7 @@ class ItemStore:
     """
 
     def __init__(self, scratch: Path):
-        self._file = tempfile.TemporaryFile(dir=scratch)
+        self._file = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 (it lives as long as this)
         self._starts = array("q")
         self._ids: list[str] = []
         self._rows: list[int] = []

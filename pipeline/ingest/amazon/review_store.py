@@ -2,7 +2,7 @@
 
 import heapq
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -48,8 +48,11 @@ class ReviewStore:
     """
 
     def __init__(self, scratch: Path, parts: int = PARTS):
-        self._new_file: Callable[[], IO[bytes]] = lambda: tempfile.TemporaryFile(dir=scratch)
-        self._files: list[IO[bytes]] = [self._new_file() for _ in range(parts)]
+        self._scratch = scratch
+        self._files = [self._new_file() for _ in range(parts)]
+
+    def _new_file(self) -> IO[bytes]:
+        return tempfile.TemporaryFile(dir=self._scratch)
 
     def add(self, review: Review) -> None:
         """Keeps a review."""
