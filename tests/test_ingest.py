@@ -16,7 +16,8 @@ from pipeline.ingest.raw import RawItem, RawPurchase, Reject
 from pipeline.ingest.stage import UNLABELLED, UNPICTURED, WINDOW, build_catalogue
 
 PATHS = [["Clothing", "Women"], ["Sale"]]
-FILES = ["catalogue.json", "images.h5", "items.parquet", "purchases.parquet", "rejects.parquet"]
+FILES = ["catalogue.json", "counts.parquet", "images.h5", "items.parquet", "purchases.parquet"]
+FILES += ["rejects.csv", "rejects.parquet"]
 
 
 class MadeUp:
@@ -196,7 +197,7 @@ def test_a_new_catalogue_replaces_the_older_one_whole(tmp_path):
     build(tmp_path / "c", *GOOD)
     (tmp_path / "c" / "leftover").touch()
     rows, *_ = build(tmp_path / "c", [item("z", picture(9))], [bought("z")])
-    assert list(rows) == ["z"] and len(contents(tmp_path / "c")) == 5
+    assert list(rows) == ["z"] and len(contents(tmp_path / "c")) == 7
 
 
 def test_many_items_keep_their_pictures_whoever_is_done_first(tmp_path):

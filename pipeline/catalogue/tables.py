@@ -22,6 +22,7 @@ ITEMS = pl.Schema(
 )
 PURCHASES = pl.Schema({"user_id": pl.String(), "item_id": pl.String(), "time": pl.Int64(), "source_split": SPLITS})
 REJECTS = pl.Schema({"stage": pl.String(), "item_id": pl.String(), "reason": pl.String()})
+COUNTS = pl.Schema({"stage": pl.String(), "reason": pl.String(), "count": pl.UInt64()})
 TABLES = {"items": ITEMS, "purchases": PURCHASES, "rejects": REJECTS}
 NULLABLE = {"items": ("image",), "purchases": ("source_split",), "rejects": ()}
 RECORD = "catalogue.json"
@@ -67,6 +68,15 @@ class Catalogue:
         digest = self.record["files"].get(path.name, "")
         return handover.read_frame(path, TABLES[name], digest=digest, again=INGEST, nullable=NULLABLE[name])
 
+    def counts(self) -> pl.DataFrame:
+        """How many rows were refused or left out, by stage and reason: exact, where rejects may hold some of many.
+
+        Raises:
+            StageError: as `table`.
+        """
+        path = self.folder / "counts.parquet"
+        return handover.read_frame(path, COUNTS, digest=self.record["files"].get(path.name, ""), again=INGEST)
+
     def images(self) -> "Images":
         """The images; raises as `table`."""
         images = Images(self.folder / "images.h5")
@@ -75,10 +85,19 @@ class Catalogue:
         return images
 
 
-def write_tables(folder: Path, tables: dict[str, pl.DataFrame]) -> None:
-    """Writes a catalogue's tables, by name, into the folder that has its images, and the record of all."""
+def write_tables(folder: Path, tables: dict[str, pl.DataFrame], counts: pl.DataFrame | None = None) -> None:
+    """Writes a catalogue's tables, by name, into the folder that has its images, and the record of all.
+
+    Args:
+        folder: of the catalogue.
+        tables: items, purchases and rejects.
+        counts: of rejects, as COUNTS; None: each row of the rejects is one.
+    """
     images_digest = Images(folder / "images.h5").digest()
-    for name, frame in tables.items():
-        frame.select(*TABLES[name]).cast(TABLES[name]).write_parquet(folder / f"{name}.parquet", compression="zstd")
-    names = [f"{name}.parquet" for name in tables]
+    if counts is None:
+        counts = tables["rejects"].group_by("stage", "reason").len("count").sort("stage", "reason")
+    schemas = {**TABLES, "counts": COUNTS}
+    for name, frame in {**tables, "counts": counts}.items():
+        frame.select(*schemas[name]).cast(schemas[name]).write_parquet(folder / f"{name}.parquet", compression="zstd")
+    names = [f"{name}.parquet" for name in [*tables, "counts"]]
     handover.write_record_of(folder, RECORD, {"images_digest": images_digest}, files=names)

@@ -20,7 +20,7 @@ def ingest(context: Context) -> None:
     """Raw data to the catalogue: data/catalogue."""
     from pipeline.ingest.stage import ingest
 
-    click.echo(ingest(context.project, context.settings))
+    ingest(context.project, context.settings)
 
 
 @command(cli)

@@ -48,11 +48,23 @@ class Reject:
         stage: what was refused.
         item_id: the item concerned, or an empty string where not even that is known.
         reason: why, in a few words.
+        file, line, field, value: where the source has it, as far as that is known: the line is counted from 1, and 0
+            where it is not known.
+        count: how many it stands for.
+        is_row: whether it is one row of the source, or the count of many.
+        is_fault: whether something is wrong with it; else it was left out as the settings ask, or is of half a use.
     """
 
     stage: Literal["item", "image", "purchase"]
     item_id: str
     reason: str
+    file: str = ""
+    line: int = 0
+    field: str = ""
+    value: str = ""
+    count: int = 1
+    is_row: bool = True
+    is_fault: bool = True
 
 
 class Source(Protocol):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.ingest.amazon.source import AmazonReviews
 from pipeline.ingest.demo.shop import Demo
 from pipeline.ingest.dvbpr import DVBPR
 from pipeline.ingest.raw import Source
@@ -12,17 +13,25 @@ from pipeline.ingest.table import TableSource
 if TYPE_CHECKING:
     from pipeline.settings.settings import Settings
 
-READERS: "dict[str, Callable[[Settings], Source]]" = {
-    "demo": lambda settings: Demo(**settings.demo.model_dump()),
-    "dvbpr": lambda settings: DVBPR(Path(settings.source.path)),
-    "table": lambda settings: TableSource(Path(settings.source.path), settings.source.dates),
+READERS: "dict[str, Callable[[Settings, Path], Source]]" = {
+    "demo": lambda settings, _: Demo(**settings.demo.model_dump()),
+    "dvbpr": lambda settings, _: DVBPR(Path(settings.source.path)),
+    "table": lambda settings, _: TableSource(Path(settings.source.path), settings.source.dates),
+    "amazon_reviews": lambda settings, scratch: AmazonReviews(
+        Path(settings.source.path), settings.amazon_reviews, scratch
+    ),
 }
 
 
-def open_source(settings: "Settings") -> Source:
+def open_source(settings: "Settings", scratch: Path) -> Source:
     """The source that the settings name, opened.
+
+    Args:
+        settings: which, and what of it.
+        scratch: a folder on whose disk a large source may lie meanwhile.
 
     Raises:
         SourceError: when it is missing, or of another type.
     """
-    return READERS[settings.source.name](settings)
+    scratch.mkdir(parents=True, exist_ok=True)
+    return READERS[settings.source.name](settings, scratch)

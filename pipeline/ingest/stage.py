@@ -1,7 +1,6 @@
 """A source to the catalogue: every image checked, every identifier made sure of, every refusal noted."""
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,9 +16,11 @@ from pipeline.catalogue.images import ImageWriter, write_images
 from pipeline.core import provenance
 from pipeline.core.errors import SourceError, Unusable
 from pipeline.core.files import write_aside
-from pipeline.core.progress import Progress
+from pipeline.core.progress import Console, Progress
+from pipeline.ingest.columns import Columns
 from pipeline.ingest.raw import RawItem, RawPurchase, Reject, Source
 from pipeline.ingest.readers import open_source
+from pipeline.ingest.tally import Tally
 from pipeline.project import Project
 
 if TYPE_CHECKING:
@@ -31,26 +32,26 @@ EXAMPLES = 3  # reasons quoted when nothing is left
 # Two reasons for what is kept all the same, because half of it is of use.
 UNLABELLED = "no category: it can be shown, but gives no label"
 UNPICTURED = "no usable image: the item can give a label, but is not shown"
-KEPT = (UNLABELLED, UNPICTURED)
-SHOWN = 12  # reasons that are said
 
 
-def ingest(project: Project, settings: "Settings") -> str:
-    """Reads the source that the settings name, and writes the catalogue.
-
-    Returns:
-        What is in it and what could not be used, for people.
+def ingest(project: Project, settings: "Settings") -> None:
+    """Reads the source that the settings name, writes the catalogue, and says what was refused.
 
     Raises:
-        SourceError: when the source cannot be read, or too little of it can be used.
+        SourceError: when the source cannot be read, too much of it is faulty, or nothing of it can be used.
     """
-    origin, threads = "demo" if settings.source.name == "demo" else settings.source.path, os.cpu_count() or 1
-    return build_catalogue(
-        open_source(settings), origin, project.catalogue, threads=threads, most_rejects=settings.source.most_rejects
-    )
+    origin = "demo" if settings.source.name == "demo" else settings.source.path
+    source = open_source(settings, project.catalogue.parent)
+    most = settings.source.most_rejects
+    tally = build_catalogue(source, origin, project.catalogue, threads=os.cpu_count() or 1, most_rejects=most)
+    total = sum(tally.counts.values())
+    console = Console()
+    console.say(f"ingest: {total:,} refused or left out{f', see {project.catalogue}/rejects.csv' if total else ''}")
+    for line in tally.summary():
+        console.say(line)
 
 
-def build_catalogue(source: Source, origin: str, folder: Path, *, threads: int, most_rejects: float = 1.0) -> str:
+def build_catalogue(source: Source, origin: str, folder: Path, *, threads: int, most_rejects: float = 1.0) -> Tally:
     """Writes the catalogue's folder: items, purchases, images.h5, rejects. It appears whole or not at all.
 
     Args:
@@ -58,27 +59,32 @@ def build_catalogue(source: Source, origin: str, folder: Path, *, threads: int, 
         origin: its name in messages.
         folder: where the catalogue goes; an older one is replaced.
         threads: how many images are checked at a time.
-        most_rejects: the share of items, or of purchases, that may be refused.
+        most_rejects: the share of items, images or purchases that may be faulty.
 
     Returns:
-        What is in it and what could not be used, for people.
+        What was refused.
 
     Raises:
-        SourceError: when no item has a usable image, no purchase is left, or too many of either were refused.
+        SourceError: when no item has a usable image, no purchase is left, or too much is faulty.
     """
-    rejects: list[Reject] = []
+    rejects = Tally()
     with write_aside(folder) as aside:
         aside.mkdir()
         with write_images(aside / "images.h5") as writer, ThreadPoolExecutor(threads) as pool:
             items = _items(_checked(source.items(), writer, pool), writer, rejects)
-        _require(items["image"].drop_nulls(), f"{origin}: no item has a usable image", rejects)
-        purchases = _purchases(source, dict(items.select("item_id", "image").iter_rows()), rejects)
+        without = rejects.counts["image", tables.NO_IMAGE]
+        seen = {"item": items.seen, "image": len(items.images) - without}
+        rejects.require_few(origin, seen, most=most_rejects)
+        _require(items.frame["image"].drop_nulls(), f"{origin}: no item has a usable image", rejects)
+        purchases, bought = _purchases(source, items.images, rejects)
+        rejects.require_few(origin, {"purchase": bought}, most=most_rejects)
         _require(purchases, f"{origin}: no purchase is left", rejects)
-        _require_most(rejects, {"item": len(items), "purchase": len(purchases)}, origin, most=most_rejects)
-        rows = [(reject.stage, reject.item_id, reject.reason) for reject in rejects]
+        rows = [(reject.stage, reject.item_id, reject.reason) for reject in rejects.rows]
         rejected = pl.DataFrame(rows, tables.REJECTS, orient="row").sort("stage", "item_id", "reason")
-        tables.write_tables(aside, {"items": items, "purchases": purchases, "rejects": rejected})
-    return "\n".join([f"{origin}: {len(items):,} items, {len(purchases):,} purchases", *_reasons(rejects, folder)])
+        rejects.frame().write_csv(aside / "rejects.csv")
+        written = {"items": items.frame, "purchases": purchases, "rejects": rejected}
+        tables.write_tables(aside, written, rejects.count_frame())
+    return rejects
 
 
 @dataclass(frozen=True)
@@ -125,25 +131,42 @@ def _check(item: RawItem, writer: ImageWriter) -> _CheckedItem:
         return _CheckedItem(item, None, fault=error.reason)
 
 
-def _items(entries: Iterable[_CheckedItem | Reject], writer: ImageWriter, rejects: list[Reject]) -> pl.DataFrame:
+@dataclass(frozen=True)
+class _Items:
+    """The items of a source.
+
+    Attributes:
+        frame: as ITEMS.
+        images: the image's row of each item; None where it has none.
+        seen: how many rows the source has.
+    """
+
+    frame: pl.DataFrame
+    images: Mapping[str, int | None]
+    seen: int
+
+
+def _items(entries: Iterable[_CheckedItem | Reject], writer: ImageWriter, rejects: Tally) -> _Items:
     """All items whose identifier is theirs alone, sorted by it; those without a usable image have a null."""
-    rows: dict[str, tuple] = {}
+    rows, images_of, seen = Columns(tables.ITEMS), {}, 0
     with Progress("ingest", None, "items") as progress:
         for entry in entries:
             progress.add()
+            seen += entry.count if isinstance(entry, Reject) else 1
             if isinstance(entry, Reject):
-                rejects.append(entry)
+                rejects.add(entry)
                 continue
             item = entry.item
-            if not item.item_id or item.item_id in rows:
-                rejects.append(Reject("item", item.item_id, "item id occurs twice" if item.item_id else "no item id"))
+            if not item.item_id or item.item_id in images_of:
+                rejects.add(Reject("item", item.item_id, "item id occurs twice" if item.item_id else "no item id"))
                 continue
             if entry.image is None:
-                rejects.append(Reject("image", item.item_id, entry.fault))
+                rejects.add(Reject("image", item.item_id, entry.fault, is_fault=entry.fault != tables.NO_IMAGE))
             if not any(item.categories):
-                rejects.append(Reject("item", item.item_id, UNLABELLED))
-            rows[item.item_id] = (item.item_id, _row(entry, writer), item.categories, item.title)
-    return pl.DataFrame([rows[item_id] for item_id in sorted(rows)], tables.ITEMS, orient="row")
+                rejects.add(Reject("item", item.item_id, UNLABELLED, is_fault=False))
+            images_of[item.item_id] = row = _row(entry, writer)
+            rows.add((item.item_id, row, item.categories, item.title))
+    return _Items(rows.frame().sort("item_id"), images_of, seen)
 
 
 def _row(entry: _CheckedItem, writer: ImageWriter) -> int | None:
@@ -154,18 +177,21 @@ def _row(entry: _CheckedItem, writer: ImageWriter) -> int | None:
     return writer.append(entry.image, entry.digest) if row is None else row
 
 
-def _purchases(source: Source, images_of: Mapping[str, int | None], rejects: list[Reject]) -> pl.DataFrame:
-    """Purchases of known items, by user and time; of equal times in the source's order."""
-    rows = []
-    for entry in source.purchases():
-        if isinstance(entry, Reject):
-            rejects.append(entry)
-            continue
-        if fault := _fault(entry, images_of):
-            rejects.append(Reject("purchase", entry.item_id, fault))
-        if fault in (None, UNPICTURED):
-            rows.append((entry.user_id, entry.item_id, entry.time, entry.source_split))
-    return pl.DataFrame(rows, tables.PURCHASES, orient="row").sort("user_id", "time", maintain_order=True)
+def _purchases(source: Source, images_of: Mapping[str, int | None], rejects: Tally) -> tuple[pl.DataFrame, int]:
+    """Purchases of known items, by user and time, of equal times in the source's order; and how many there were."""
+    rows, seen = Columns(tables.PURCHASES), 0
+    with Progress("ingest", None, "purchases") as progress:
+        for entry in source.purchases():
+            progress.add()
+            seen += entry.count if isinstance(entry, Reject) else 1
+            if isinstance(entry, Reject):
+                rejects.add(entry)
+                continue
+            if fault := _fault(entry, images_of):
+                rejects.add(Reject("purchase", entry.item_id, fault, is_fault=fault != UNPICTURED))
+            if fault in (None, UNPICTURED):
+                rows.add((entry.user_id, entry.item_id, entry.time, entry.source_split))
+    return rows.frame().sort("user_id", "time", maintain_order=True), seen
 
 
 def _fault(purchase: RawPurchase, images_of: Mapping[str, int | None]) -> str | None:
@@ -177,32 +203,9 @@ def _fault(purchase: RawPurchase, images_of: Mapping[str, int | None]) -> str | 
     return UNPICTURED if images_of[purchase.item_id] is None else None
 
 
-def _require(rows: pl.Series | pl.DataFrame, message: str, rejects: list[Reject]) -> None:
+def _require(rows: pl.Series | pl.DataFrame, message: str, rejects: Tally) -> None:
     """Raises SourceError, with some of the reasons, unless there are rows."""
     if not len(rows):
-        reasons = list(dict.fromkeys(f"{reject.stage}: {reject.reason}" for reject in rejects))[:EXAMPLES]
-        raise SourceError(f"{message} ({len(rejects)} rejects: {'; '.join(reasons) or 'the source is empty'})")
-
-
-def _require_most(rejects: list[Reject], kept: Mapping[str, int], origin: str, *, most: float) -> None:
-    """Raises SourceError where more than a share of the items, or of the purchases, were refused; with the reasons."""
-    for stage, count in kept.items():
-        reasons = Counter(one.reason for one in rejects if one.stage == stage and one.reason not in KEPT)
-        refused = reasons.total()
-        if refused > most * (refused + count):
-            why = "; ".join(f"{reason} ({times:,})" for reason, times in reasons.most_common(EXAMPLES))
-            raise SourceError(
-                f"{origin}: {refused:,} of {refused + count:,} {stage}s cannot be used: {why}: "
-                "mend the source, or raise source.most_rejects"
-            )
-
-
-def _reasons(rejects: list[Reject], folder: Path) -> list[str]:
-    """What could not be used, a line a reason, the most frequent first."""
-    counts = Counter((reject.stage, reject.reason) for reject in rejects)
-    if not counts:
-        return []
-    most = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    shown = [f"  {times:,} {stage}s: {reason}" for (stage, reason), times in most[:SHOWN]]
-    more = [f"  and {len(most) - SHOWN} more reasons"] if len(most) > SHOWN else []
-    return [f"could not be used, or not fully (each by name in {folder / 'rejects.parquet'}):", *shown, *more]
+        reasons = [f"{stage}: {reason}" for stage, reason in islice(rejects.counts, EXAMPLES)]
+        total = sum(rejects.counts.values())
+        raise SourceError(f"{message} ({total} rejects: {'; '.join(reasons) or 'the source is empty'})")

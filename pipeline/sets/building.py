@@ -1,13 +1,13 @@
 """Purchases to labelled sets, by user."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
 from pipeline.catalogue.labelled_sets import Sets
-from pipeline.catalogue.tables import SPLITS, Catalogue
+from pipeline.catalogue.tables import COUNTS, SPLITS, Catalogue
 from pipeline.core.errors import StageError
 from pipeline.project import Project
 from pipeline.sets.labels import Labels, label_indices, label_items
@@ -23,6 +23,7 @@ class CatalogueTables:
     items: pl.DataFrame
     purchases: pl.DataFrame
     rejects: pl.DataFrame
+    counts: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=COUNTS))
 
     @classmethod
     def of(cls, opened: Catalogue) -> "CatalogueTables":
@@ -32,7 +33,7 @@ class CatalogueTables:
             StageError: when one is missing, damaged, or of another catalogue.
         """
         items, purchases, rejects = (opened.table(name) for name in ("items", "purchases", "rejects"))
-        return cls(items, purchases, rejects)
+        return cls(items, purchases, rejects, opened.counts())
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,6 @@ def make_sets(project: Project, settings: "Settings") -> None:
 
 def describe(tables: CatalogueTables, labels: Labels, sets: LabelledSets, *, distinct_images: int) -> dict:
     """What the data are, and what could not be used: the content of description.json."""
-    reasons = tables.rejects.group_by("stage", "reason").len().sort("stage", "reason")
     frequency = sets.frame["labels"].explode().value_counts()
     return {
         "items": len(tables.items),
@@ -60,7 +59,7 @@ def describe(tables: CatalogueTables, labels: Labels, sets: LabelledSets, *, dis
         "sets": _describe_splits(sets.frame),
         "labels": len(labels.names),
         "sets_a_label": {labels.names[label]: count for label, count in sorted(frequency.iter_rows())},
-        "rejects": {f"{stage}: {reason}": count for stage, reason, count in reasons.iter_rows()},
+        "rejects": {f"{stage}: {reason}": count for stage, reason, count in tables.counts.iter_rows()},
     }
 
 

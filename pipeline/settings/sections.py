@@ -17,19 +17,19 @@ class Section(BaseModel):
 
 
 class SourceSettings(Section):
-    """What the raw data are.
+    """The format of the raw data, and where they are.
 
     Attributes:
-        name: of their format.
+        name: the format.
         path: a file or folder, relative to the project's root; the demo ignores it.
         dates: of table: the form of dates, as strptime has it; "": ISO 8601.
-        most_rejects: the share of items, or of purchases, that may be refused; beyond it ingest stops.
+        most_rejects: the share of the items, images or purchases that may be faulty; above it ingest stops.
     """
 
-    name: Literal["demo", "dvbpr", "table"]
+    name: Literal["demo", "dvbpr", "table", "amazon_reviews"]
     path: Place
     dates: Annotated[str, Field(max_length=80)] = ""
-    most_rejects: Annotated[float, Field(ge=0, le=1)] = 0.2
+    most_rejects: bounds.SomeShare = 0.2
 
 
 class DemoSettings(Section):

@@ -15,6 +15,7 @@ from pipeline.heads.presets import PRESETS, REGULARISED
 from pipeline.heads.registry import parse
 from pipeline.heads.spec import HeadSpec
 from pipeline.project import Project
+from pipeline.settings.amazon import AmazonSettings
 from pipeline.settings.sections import (
     AblationSettings,
     BackboneSettings,
@@ -44,6 +45,7 @@ class Settings(Section):
 
     source: SourceSettings
     demo: DemoSettings
+    amazon_reviews: AmazonSettings = AmazonSettings()
     sets: SetSettings
     compare: CompareSettings
     backbones: dict[Alias, DeclaredBackbone]
