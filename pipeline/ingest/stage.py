@@ -161,12 +161,17 @@ def _items(entries: Iterable[_CheckedItem | Reject], writer: ImageWriter, reject
                 rejects.add(Reject("item", item.item_id, "item id occurs twice" if item.item_id else "no item id"))
                 continue
             if entry.image is None:
-                rejects.add(Reject("image", item.item_id, entry.fault, is_fault=entry.fault != tables.NO_IMAGE))
+                rejects.add(_unpictured(entry))
             if not any(item.categories):
                 rejects.add(Reject("item", item.item_id, UNLABELLED, is_fault=False))
             images_of[item.item_id] = row = _row(entry, writer)
             rows.add((item.item_id, row, item.categories, item.title))
     return _Items(rows.frame().sort("item_id"), images_of, seen)
+
+
+def _unpictured(entry: _CheckedItem) -> Reject:
+    """Why an item has no image; it is no fault where the source never had one."""
+    return Reject("image", entry.item.item_id, entry.fault, is_fault=entry.fault != tables.NO_IMAGE)
 
 
 def _row(entry: _CheckedItem, writer: ImageWriter) -> int | None:
