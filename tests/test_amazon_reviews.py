@@ -237,8 +237,11 @@ def test_fashion_of_2023_without_any_category_names_the_ways_out(tmp_path):
     write(tmp_path, [{**ITEM_2023, "categories": []}] * 3, [REVIEW_2023])
     line = refusal(tmp_path)
     assert "Clothing_Shoes_and_Jewelry" in line and "details.Department" in line
+    assert line == refusal(tmp_path, categories=["Women > Clothing"]), "a filter hides it not"
     items, *_ = given(tmp_path, labels="department")
     assert [entry.categories for entry in items.values()] == [[["womens"]]]
+    write(tmp_path, [{**ITEM_2023, "details": {}}], [REVIEW_2023])
+    assert "no item has details.Department" in refusal(tmp_path, labels="department")
 
 
 def chosen(rows, settings):
