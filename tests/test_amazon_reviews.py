@@ -237,8 +237,11 @@ def test_fashion_of_2023_without_any_category_names_the_ways_out(tmp_path):
     write(tmp_path, [{**ITEM_2023, "categories": []}] * 3, [REVIEW_2023])
     line = refusal(tmp_path)
     assert "Clothing_Shoes_and_Jewelry" in line and "details.Department" in line
+    assert line == refusal(tmp_path, categories=["Women > Clothing"]), "a filter hides it not"
     items, *_ = given(tmp_path, labels="department")
     assert [entry.categories for entry in items.values()] == [[["womens"]]]
+    write(tmp_path, [{**ITEM_2023, "details": {}}], [REVIEW_2023])
+    assert "no item has details.Department" in refusal(tmp_path, labels="department")
 
 
 def chosen(rows, settings):
@@ -479,7 +482,6 @@ def run(tmp_path, monkeypatch, **changes):
 def test_lists_and_photos_become_sets(tmp_path, monkeypatch, capsys, release):
     raw = tmp_path / "raw"
     write_lists(raw, release, items=40, reviews=300)
-    (raw / "photos").mkdir()
     for number in range(30):
         (raw / "photos" / f"{asin(number)}.png").write_bytes(picture(number))
     (raw / "meta_X.json.gz").write_bytes((raw / "meta_X.json.gz").read_bytes() + gzip.compress(b"{'cut\n"))
@@ -512,8 +514,6 @@ def test_too_many_faults_stop_with_their_reasons(tmp_path, monkeypatch):
     lines_of = [REVIEW_2023] * 2 + [{**REVIEW_2023, "timestamp": "2020"}] * 3
     file = tmp_path / "raw/reviews_X.json.gz"
     file.write_bytes(file.read_bytes() + gzip.compress(b"".join(spelt(row) + b"\n" for row in lines_of)))
-    (tmp_path / "raw/photos").mkdir()
-    (tmp_path / "raw/photos" / f"{asin(0)}.png").write_bytes(picture(0))
     with pytest.raises(SourceError) as refused:
         run(tmp_path, monkeypatch, **{"amazon_reviews.photos": "photos"})
     line = str(refused.value)

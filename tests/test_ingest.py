@@ -12,6 +12,7 @@ from pipeline.catalogue.images import Images
 from pipeline.catalogue.tables import TABLES, Catalogue
 from pipeline.core import provenance
 from pipeline.core.errors import SourceError, Unusable
+from pipeline.ingest import columns
 from pipeline.ingest.raw import RawItem, RawPurchase, Reject
 from pipeline.ingest.stage import UNLABELLED, UNPICTURED, WINDOW, build_catalogue
 
@@ -229,6 +230,22 @@ def test_the_same_source_gives_the_same_bytes_on_any_number_of_threads(tmp_path)
     for threads in (1, 4):
         build(tmp_path / str(threads), items, purchases, threads)
     assert contents(tmp_path / "1") == contents(tmp_path / "4")
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_a_table_that_waits_on_the_disk_is_the_one_that_does_not(tmp_path, monkeypatch, in_order):
+    """In parts of twelve rows; what came in its order, and what did not, sorted with ties in the source's order."""
+    names = [f"{n:03d}" if in_order else f"{n * 37 % 101:03d}" for n in range(101)]
+    items = [item(name, picture(1), [["Hats", name], []], title=name) for name in names]
+    users = [(f"u{n // 9:03d}", n // 2) if in_order else (f"u{n % 7}", n % 3) for n in range(200)]
+    purchases = [bought(f"{n * 7 % 101:03d}", user, time, "test") for n, (user, time) in enumerate(users)]
+    in_memory = build(tmp_path / "memory", items, purchases)
+    monkeypatch.setattr(columns, "BLOCK", 4)
+    monkeypatch.setattr(columns, "BLOCKS_A_PART", 3)
+    on_disk = build(tmp_path / "disk", items, purchases)
+    assert on_disk[0] == in_memory[0] and on_disk[1] == in_memory[1] and len(on_disk[1]) == 200
+    build(tmp_path / "again", items, purchases)
+    assert contents(tmp_path / "disk") == contents(tmp_path / "again")
 
 
 def test_images_larger_and_smaller_than_the_buffer_come_back(tmp_path, monkeypatch):

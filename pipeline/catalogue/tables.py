@@ -1,5 +1,6 @@
 """The catalogue's tables: items, purchases, rejects, and the record that ties them to the images."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ PURCHASES = pl.Schema({"user_id": pl.String(), "item_id": pl.String(), "time": p
 REJECTS = pl.Schema({"stage": pl.String(), "item_id": pl.String(), "reason": pl.String()})
 COUNTS = pl.Schema({"stage": pl.String(), "reason": pl.String(), "count": pl.UInt64()})
 TABLES = {"items": ITEMS, "purchases": PURCHASES, "rejects": REJECTS}
+ROWS_A_GROUP = 250_000
 NULLABLE = {"items": ("image",), "purchases": ("source_split",), "rejects": ()}
 RECORD = "catalogue.json"
 
@@ -85,19 +87,22 @@ class Catalogue:
         return images
 
 
-def write_tables(folder: Path, tables: dict[str, pl.DataFrame], counts: pl.DataFrame | None = None) -> None:
+def write_tables(
+    folder: Path, tables: Mapping[str, pl.DataFrame | pl.LazyFrame], counts: pl.DataFrame | None = None
+) -> None:
     """Writes a catalogue's tables, by name, into the folder that has its images, and the record of all.
 
     Args:
         folder: of the catalogue.
-        tables: items, purchases and rejects.
+        tables: items, purchases and rejects; lazy ones are written as they are read.
         counts: of rejects, as COUNTS; None: each row of the rejects is one.
     """
     images_digest = Images(folder / "images.h5").digest()
     if counts is None:
-        counts = tables["rejects"].group_by("stage", "reason").len("count").sort("stage", "reason")
+        counts = tables["rejects"].lazy().group_by("stage", "reason").len("count").sort("stage", "reason").collect()
     schemas = {**TABLES, "counts": COUNTS}
     for name, frame in {**tables, "counts": counts}.items():
-        frame.select(*schemas[name]).cast(schemas[name]).write_parquet(folder / f"{name}.parquet", compression="zstd")
+        columns = frame.lazy().select(*schemas[name]).cast(schemas[name])
+        columns.sink_parquet(folder / f"{name}.parquet", compression="zstd", row_group_size=ROWS_A_GROUP)
     names = [f"{name}.parquet" for name in [*tables, "counts"]]
     handover.write_record_of(folder, RECORD, {"images_digest": images_digest}, files=names)

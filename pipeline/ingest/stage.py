@@ -3,9 +3,11 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -68,21 +70,23 @@ def build_catalogue(source: Source, origin: str, folder: Path, *, threads: int, 
         SourceError: when no item has a usable image, no purchase is left, or too much is faulty.
     """
     rejects = Tally()
-    with write_aside(folder) as aside:
+    with write_aside(folder) as aside, ExitStack() as parts_folder:
         aside.mkdir()
+        parts = Path(parts_folder.enter_context(TemporaryDirectory(prefix="parts", dir=aside)))
         with write_images(aside / "images.h5") as writer, ThreadPoolExecutor(threads) as pool:
-            items = _items(_checked(source.items(), writer, pool), writer, rejects)
+            items = _items(_checked(source.items(), writer, pool), writer, rejects, parts=parts)
         without = rejects.counts["image", tables.NO_IMAGE]
         seen = {"item": items.seen, "image": len(items.images) - without}
         rejects.require_few(origin, seen, most=most_rejects)
-        _require(items.frame["image"].drop_nulls(), f"{origin}: no item has a usable image", rejects)
-        purchases, bought = _purchases(source, items.images, rejects)
+        pictured = sum(row is not None for row in items.images.values())
+        _require(pictured, f"{origin}: no item has a usable image", rejects)
+        purchases, bought = _purchases(source, items.images, rejects, parts=parts)
         rejects.require_few(origin, {"purchase": bought}, most=most_rejects)
-        _require(purchases, f"{origin}: no purchase is left", rejects)
+        _require(len(purchases), f"{origin}: no purchase is left", rejects)
         rows = [(reject.stage, reject.item_id, reject.reason) for reject in rejects.rows]
         rejected = pl.DataFrame(rows, tables.REJECTS, orient="row").sort("stage", "item_id", "reason")
         rejects.frame().write_csv(aside / "rejects.csv")
-        written = {"items": items.frame, "purchases": purchases, "rejects": rejected}
+        written = {"items": items.table.sorted(), "purchases": purchases.sorted(), "rejects": rejected.lazy()}
         tables.write_tables(aside, written, rejects.count_frame())
     return rejects
 
@@ -136,19 +140,20 @@ class _Items:
     """The items of a source.
 
     Attributes:
-        frame: as ITEMS.
+        table: as ITEMS.
         images: the image's row of each item; None where it has none.
         seen: how many rows the source has.
     """
 
-    frame: pl.DataFrame
+    table: Columns
     images: Mapping[str, int | None]
     seen: int
 
 
-def _items(entries: Iterable[_CheckedItem | Reject], writer: ImageWriter, rejects: Tally) -> _Items:
-    """All items whose identifier is theirs alone, sorted by it; those without a usable image have a null."""
-    rows, images_of, seen = Columns(tables.ITEMS), {}, 0
+def _items(entries: Iterable[_CheckedItem | Reject], writer: ImageWriter, rejects: Tally, *, parts: Path) -> _Items:
+    """All items whose identifier is theirs alone; those without a usable image have a null."""
+    rows, seen = Columns(tables.ITEMS, ("item_id",), parts), 0
+    images_of: dict[str, int | None] = {}
     with Progress("ingest", None, "items") as progress:
         for entry in entries:
             progress.add()
@@ -161,12 +166,17 @@ def _items(entries: Iterable[_CheckedItem | Reject], writer: ImageWriter, reject
                 rejects.add(Reject("item", item.item_id, "item id occurs twice" if item.item_id else "no item id"))
                 continue
             if entry.image is None:
-                rejects.add(Reject("image", item.item_id, entry.fault, is_fault=entry.fault != tables.NO_IMAGE))
+                rejects.add(_unpictured(entry))
             if not any(item.categories):
                 rejects.add(Reject("item", item.item_id, UNLABELLED, is_fault=False))
             images_of[item.item_id] = row = _row(entry, writer)
             rows.add((item.item_id, row, item.categories, item.title))
-    return _Items(rows.frame().sort("item_id"), images_of, seen)
+    return _Items(rows, images_of, seen)
+
+
+def _unpictured(entry: _CheckedItem) -> Reject:
+    """Why an item has no image; it is no fault where the source never had one."""
+    return Reject("image", entry.item.item_id, entry.fault, is_fault=entry.fault != tables.NO_IMAGE)
 
 
 def _row(entry: _CheckedItem, writer: ImageWriter) -> int | None:
@@ -177,9 +187,11 @@ def _row(entry: _CheckedItem, writer: ImageWriter) -> int | None:
     return writer.append(entry.image, entry.digest) if row is None else row
 
 
-def _purchases(source: Source, images_of: Mapping[str, int | None], rejects: Tally) -> tuple[pl.DataFrame, int]:
+def _purchases(
+    source: Source, images_of: Mapping[str, int | None], rejects: Tally, *, parts: Path
+) -> tuple[Columns, int]:
     """Purchases of known items, by user and time, of equal times in the source's order; and how many there were."""
-    rows, seen = Columns(tables.PURCHASES), 0
+    rows, seen = Columns(tables.PURCHASES, ("user_id", "time"), parts), 0
     with Progress("ingest", None, "purchases") as progress:
         for entry in source.purchases():
             progress.add()
@@ -191,7 +203,7 @@ def _purchases(source: Source, images_of: Mapping[str, int | None], rejects: Tal
                 rejects.add(Reject("purchase", entry.item_id, fault, is_fault=fault != UNPICTURED))
             if fault in (None, UNPICTURED):
                 rows.add((entry.user_id, entry.item_id, entry.time, entry.source_split))
-    return rows.frame().sort("user_id", "time", maintain_order=True), seen
+    return rows, seen
 
 
 def _fault(purchase: RawPurchase, images_of: Mapping[str, int | None]) -> str | None:
@@ -203,9 +215,9 @@ def _fault(purchase: RawPurchase, images_of: Mapping[str, int | None]) -> str | 
     return UNPICTURED if images_of[purchase.item_id] is None else None
 
 
-def _require(rows: pl.Series | pl.DataFrame, message: str, rejects: Tally) -> None:
+def _require(count: int, message: str, rejects: Tally) -> None:
     """Raises SourceError, with some of the reasons, unless there are rows."""
-    if not len(rows):
+    if not count:
         reasons = [f"{stage}: {reason}" for stage, reason in islice(rejects.counts, EXAMPLES)]
         total = sum(rejects.counts.values())
         raise SourceError(f"{message} ({total} rejects: {'; '.join(reasons) or 'the source is empty'})")

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
+from PIL import Image
+
 RELEASES = ("2014", "2018", "2023")
 START = 1_300_000_000
 KINDS = ("Tops", "Jeans", "Skirts", "Shirts", "Boots", "Sandals")
@@ -65,12 +67,14 @@ def review(draw: Random, items: int, users: int, *, release: str) -> dict:
 
 
 def write_lists(folder: Path, release: str, *, items: int, reviews: int, seed: int = 0) -> None:
-    """Writes meta_X.json.gz and reviews_X.json.gz into a folder: a third as many users as reviews."""
+    """Writes meta_X.json.gz, reviews_X.json.gz and a photo into a folder: a third as many users as reviews."""
     draw, users = Random(seed), max(1, reviews // 3)
     folder.mkdir(parents=True, exist_ok=True)
     lines = (json.dumps(review(draw, items, users, release=release)).encode() for _ in range(reviews))
     write_gzip(folder / "meta_X.json.gz", (item(number, release) for number in range(items)))
     write_gzip(folder / "reviews_X.json.gz", lines)
+    (folder / "photos").mkdir(exist_ok=True)
+    Image.new("RGB", (8, 8), "red").save(folder / "photos" / f"{asin(0)}.png")
 
 
 def write_gzip(file: Path, lines: Iterator[bytes]) -> None:
@@ -81,17 +85,23 @@ def write_gzip(file: Path, lines: Iterator[bytes]) -> None:
 
 
 def read(folder: Path, k_core: int) -> None:
-    """Reads the lists to their end, and says how long that took and how much memory at most."""
+    """Makes a catalogue of the lists, and says how long that took and how much memory at most."""
     from pipeline.ingest.amazon.source import AmazonReviews
+    from pipeline.ingest.stage import build_catalogue
     from pipeline.settings.amazon import AmazonSettings
 
     start = time.monotonic()
-    source = AmazonReviews(folder, AmazonSettings(k_core=k_core), folder)
-    opened = time.monotonic()
-    items, purchases = (sum(1 for _ in rows) for rows in (source.items(), source.purchases()))
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    words = f"read {opened - start:.0f} s, given {time.monotonic() - opened:.0f} s, at most {most:.0f} MiB"
-    print(f"{words}; {items} items and {purchases} purchases, k-core {k_core}", flush=True)
+    source = AmazonReviews(folder, AmazonSettings(k_core=k_core, photos="photos"), folder)
+    seconds, most = [time.monotonic() - start], [_most_memory()]
+    tally = build_catalogue(source, str(folder), folder / "catalogue", threads=2)
+    seconds.append(time.monotonic() - start - seconds[0])
+    most.append(_most_memory())
+    print(*tally.summary(), sep="\n")
+    print("k-core", k_core, "| read, catalogue: seconds", *map(round, seconds), "| at most MiB", *map(round, most))
+
+
+def _most_memory() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def main() -> None:

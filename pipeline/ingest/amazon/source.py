@@ -35,6 +35,7 @@ ALL_EMPTY = (
     "no item has a category, as in Amazon_Fashion of 2023: use the lists of Clothing_Shoes_and_Jewelry, "
     "or set amazon_reviews.labels to department (details.Department)"
 )
+NO_DEPARTMENT = "no item has details.Department: set amazon_reviews.labels to categories"
 TOO_FEW, TOO_MANY = "left out: fewer reviews than k_core among what is left", "left out: beyond most_items"
 
 
@@ -85,8 +86,9 @@ class AmazonReviews:
                         labelled |= self._read_item(record, kind)
                     except Unusable as fault:
                         self._refuse("item", fault, (kind, line, record))
-        if not labelled and len(self._items):
-            raise SourceError(f"{kinds[0].path}: {ALL_EMPTY}")
+        if not labelled and self._items.noted:
+            reason = ALL_EMPTY if self._settings.labels == "categories" else NO_DEPARTMENT
+            raise SourceError(f"{kinds[0].path}: {reason}")
         is_2018 = kinds[0].release == "2018"
         self._frequent = frequent_names(self._items, self._settings.least_category) if is_2018 else None
 
