@@ -65,9 +65,7 @@ def test_a_table_with_all_forms_loses_no_purchase(tmp_path):
 
 def test_too_many_refusals_stop_with_their_reasons(tmp_path):
     times = [str(DAY)] * 7 + ["05/11/2020"] * 3
-    with pytest.raises(
-        SourceError, match=r"3 of 10 purchases cannot be used, .* 3 the time is"
-    ) as raised:
+    with pytest.raises(SourceError, match=r"3 of 10 purchases cannot be used, .* 3 the time is") as raised:
         build_catalogue(table(tmp_path, times), "t", tmp_path / "c", threads=1, most_rejects=0.2)
     assert "\n" not in str(raised.value) and not (tmp_path / "c").exists()
     said = build_catalogue(table(tmp_path, times), "t", tmp_path / "c", threads=1, most_rejects=0.3).summary()
