@@ -97,7 +97,7 @@ def test_an_edited_pool_retrains_the_heads_that_have_it(graph):
     edit(
         graph,
         "heads/pools/squeeze_attention.py",
-        lambda text: text.replace("return weighted_sum(weights, squeezed", "return 2 * weighted_sum(weights, squeezed"),
+        lambda text: text.replace("pooled = weighted_sum(", "pooled = 2 * weighted_sum("),
     )
     trained = {stage for stage in stale_after_specs(graph) if stage.startswith("train")}
     # squeeze-expand pools by squeeze attention first: its code is part of that head's, its default is not.
