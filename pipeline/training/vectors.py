@@ -11,9 +11,9 @@ from torch import Tensor
 
 from pipeline.embeddings.store import Embeddings
 
-MOST_HELD = 1 << 28  # bytes of vectors that are held in memory
+MOST_HELD = 1 << 27  # bytes of vectors that are held in memory
 BLOCK = 4096  # images read at a time
-READ_BEFORE_RELEASE = 1 << 16  # images gathered from a file before what was read of it is given back
+READ_BEFORE_RELEASE = 1 << 12  # images gathered before the memory of what was read is given back: a row may map 64 KiB
 
 Map = Callable[[Tensor], Tensor]
 
@@ -81,8 +81,10 @@ class HeldVectors(Vectors):
 
     def mapped(self, function: Map) -> "HeldVectors":
         """As Vectors has it, at once."""
-        vectors = function(self._table[:-1])
-        return HeldVectors(torch.cat([vectors, vectors.new_zeros(1, vectors.shape[1])]))
+        table = torch.zeros(len(self._table), function(self._table[:1]).shape[1])
+        for images in torch.arange(len(self)).split(BLOCK):
+            table[images] = function(self._table[images])
+        return HeldVectors(table)
 
 
 class StoredVectors(Vectors):
