@@ -198,6 +198,11 @@ class PhotoHosts:
         """How often each photo was asked for, by KIND-NUMBER."""
         return Counter(name_of(request.path) for request in self.requests)
 
+    @property
+    def addresses(self) -> list[str]:
+        """What was asked for, in the order it came."""
+        return [f"http://{request.host}{request.path}" for request in self.requests]
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open += 1
         self.most_open = max(self.most_open, self._open)

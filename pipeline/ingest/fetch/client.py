@@ -59,6 +59,7 @@ class Client:
             auto_decompress=False,  # what unfolds to any size would get past the bound
             trust_env=False,
         )
+        self._session._retry_connection = False  # it would ask again at once: what is tried again is for the pace
         return self
 
     async def __aexit__(
