@@ -241,6 +241,36 @@ def test_an_earlier_fetch_is_a_folder_of_photos(hosts, project, capsys):
     assert Catalogue.open(project.catalogue).table("items")["image"].to_list() == [*range(4)]
 
 
+def test_a_table_may_name_addresses_beside_paths(hosts, project):
+    rows = [("i1", address("ok", 1)), ("i2", "photos/2.jpg"), ("i3", address("missing", 1)), ("i1", address("ok", 9))]
+    rows += [("i4", ""), ("i5", address("ok", 5, "c.test")), ("i6", "HTTP://a.test/images/I/ok-6.jpg")]
+    (project.root / "raw/photos").mkdir(parents=True)
+    (project.root / "raw/photos/2.jpg").write_bytes(picture(2))
+    items = "".join(f"{item},{image},A > B\n" for item, image in rows)
+    (project.root / "raw/items.csv").write_text("item_id,image,categories\n" + items)
+    (project.root / "raw/purchases.csv").write_text("user_id,item_id,time\nu,i1,5\nu,i2,6\n")
+    settings = quick_settings(**{"source.name": "table"})
+    fetch(project, settings, network=network(hosts.port))
+    assert hosts.asked == {"ok-1": 1, "missing-1": 1, "ok-6": 1}
+    ingest(project, settings)
+    table = Catalogue.open(project.catalogue).table("items")
+    assert dict(table.select("item_id", "image").rows()) == {
+        "i1": 0,
+        "i2": 1,
+        "i3": None,
+        "i4": None,
+        "i5": None,
+        "i6": 2,
+    }
+    assert Images(project.images).read(0) == picture(1)
+    (project.root / "raw/items.csv").write_text(
+        f"item_id,image,categories\ni1,{address('ok', 2)},A\ni2,photos/2.jpg,A\n"
+    )
+    ingest(project, settings)
+    table = Catalogue.open(project.catalogue).table("items")
+    assert dict(table.select("item_id", "image").rows()) == {"i1": None, "i2": 0}, "no photo of another address"
+
+
 def test_without_a_contact_nothing_is_fetched_and_a_line_says_so(project):
     write_project(project.root, [address("ok", 1)], **{"fetch.contact": ""})
     line = failed(call(project.root, "fetch"), "fetch.contact", "amazon_reviews.photos")

@@ -8,6 +8,7 @@ from pipeline.ingest.amazon.photos import open_photos
 from pipeline.ingest.amazon.source import AmazonReviews
 from pipeline.ingest.demo.shop import Demo
 from pipeline.ingest.dvbpr import DVBPR
+from pipeline.ingest.fetch.reading import Fetched
 from pipeline.ingest.raw import Source
 from pipeline.ingest.table import TableSource
 from pipeline.project import Project
@@ -23,10 +24,15 @@ def _amazon_reviews(settings: "Settings", project: Project) -> AmazonReviews:
     return AmazonReviews(folder, chosen, project.catalogue.parent, photos=photos)
 
 
+def _table(settings: "Settings", project: Project) -> TableSource:
+    photos = Fetched(project.photos, settings.fetch.placeholder_items)
+    return TableSource(Path(settings.source.path), settings.source.dates, photos)
+
+
 READERS: "dict[str, Callable[[Settings, Project], Source]]" = {
     "demo": lambda settings, _: Demo(**settings.demo.model_dump()),
     "dvbpr": lambda settings, _: DVBPR(Path(settings.source.path)),
-    "table": lambda settings, _: TableSource(Path(settings.source.path), settings.source.dates),
+    "table": _table,
     "amazon_reviews": _amazon_reviews,
 }
 

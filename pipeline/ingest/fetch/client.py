@@ -86,12 +86,12 @@ class Client:
                     address = urljoin(address, answer.headers.get("Location", ""))
                     await _drain(answer)
             raise Fault("redirected too often")
+        except ValueError:  # also aiohttp's, of a host that cannot be one
+            raise Fault("not an address of http or https") from None
         except TimeoutError:
-            raise Fault("timed out", passes=True) from None
+            raise Fault("timed out", passes=True, slows=True) from None
         except aiohttp.ClientError as error:
             raise _explained(error, refused) from None
-        except (ValueError, UnicodeError):
-            raise Fault("not an address of http or https") from None
 
     async def _photo(self, answer: aiohttp.ClientResponse) -> bytes:
         status = answer.status

@@ -45,7 +45,7 @@ class Fetched:
         latest = latest.with_columns(pl.when(is_shared).then(pl.lit(SHARED)).otherwise("reason").alias("reason"))
         self._ids, self._reasons = latest["item_id"], latest["reason"]
         self._places = latest.select("shard", "offset", "bytes").to_numpy()
-        self._digests = latest["digest"]
+        self._digests, self._addresses = latest["digest"], latest["address"]
         self._folder, self._files, self._lock = folder, {}, threading.Lock()  # type: ignore[var-annotated]
 
     def __len__(self) -> int:
@@ -58,8 +58,7 @@ class Fetched:
         Raises:
             Unusable: there is none, with the reason that the ledger has; or it is damaged.
         """
-        place = bisect_left(self._ids, item_id)
-        if place == len(self._ids) or self._ids[place] != item_id:
+        if (place := self._place(item_id)) is None:
             return None
         if reason := self._reasons[place]:
             raise Unusable(f"photo: {reason}")
@@ -71,6 +70,14 @@ class Fetched:
         if provenance.digest(photo).hex() != self._digests[place]:
             raise Unusable("fetched photo is damaged")
         return photo
+
+    def address(self, item_id: str) -> str | None:
+        """What was asked for, for an item; None where nothing was."""
+        return None if (place := self._place(item_id)) is None else self._addresses[place]
+
+    def _place(self, item_id: str) -> int | None:
+        place = bisect_left(self._ids, item_id)
+        return place if place < len(self._ids) and self._ids[place] == item_id else None
 
     def _handle(self, shard: int) -> int:
         with self._lock:

@@ -1,5 +1,6 @@
 """The stage: photos of the source's items, by their addresses, into data/photos."""
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -17,6 +18,7 @@ from pipeline.ingest.fetch.ledger import NAME, read_ledger, rows_of
 from pipeline.ingest.fetch.plan import plan, wanted
 from pipeline.ingest.fetch.reading import is_fetched
 from pipeline.ingest.fetch.store import PhotoStore
+from pipeline.ingest.table import TableSource
 from pipeline.project import Project
 
 if TYPE_CHECKING:
@@ -50,32 +52,56 @@ def fetch(
     folder = project.photos
     with hold(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        if settings.source.name != "amazon_reviews" or settings.amazon_reviews.photos is not None:
+        if (
+            not is_fetched(folder)
+            and settings.source.name == "amazon_reviews"
+            and settings.amazon_reviews.photos is None
+        ):
+            _require_ready(settings)  # before lists are read for a long time
+        if (addresses := _addresses(project, settings)) is None:
             records.write(folder, settings.source.name, None)
             console.say("fetch: the source brings its photos: nothing to do")
             return
-        if not is_fetched(folder):
-            _require_ready(settings)  # before lists are read for a long time
-        items = _items(project, settings)
-        with PhotoStore(folder) as store:
-            if store.lost:
-                console.say(f"fetch: {store.lost} rows of {folder / NAME} were damaged, or their photos: fetched anew")
-            todo = plan(items, store.ledger, retry=retry)
-            if len(todo.jobs):
-                _require_ready(settings)
-            store.copy(rows_of(todo.rows))
-            if len(todo.jobs):
-                from pipeline.ingest.fetch.run import Run  # here: it imports aiohttp
-
-                Run(store, settings.fetch, network=network).fetch(todo.jobs)
+        _fetch(folder, wanted(addresses, settings.fetch.hosts), settings, retry=retry, network=network, console=console)
         _finish(folder, settings.source.name, console)
 
 
-def _items(project: Project, settings: "Settings") -> pl.DataFrame:
-    """The source's items with the addresses that are asked for."""
+def _finish(folder: Path, source: str, console: Console) -> None:
+    """Writes and says what came of it."""
+    found = records.counts(read_ledger(folder))
+    records.write(folder, source, found)
+    console.say(f"fetch: {found['count'].sum():,} items, see {folder / NAME}, or visagg fetch --list")
+    for line in records.lines(found):
+        console.say(line)
+    if "failed" in found["status"].to_list():
+        console.say("fetch: what failed may come with visagg fetch --retry")
+
+
+def _addresses(project: Project, settings: "Settings") -> Iterator[tuple[str, str]] | None:
+    """The source's items with the addresses that are asked for; None where it brings its photos."""
+    if settings.source.name == "table":
+        table = TableSource(Path(settings.source.path))
+        return table.addresses() if table.has_addresses() else None
+    if settings.source.name != "amazon_reviews" or settings.amazon_reviews.photos is not None:
+        return None
     source = AmazonReviews(Path(settings.source.path), settings.amazon_reviews, project.catalogue.parent)
-    pixels = settings.fetch.pixels
-    return wanted(((item, sized(address, pixels)) for item, address in source.addresses()), settings.fetch.hosts)
+    return ((item, sized(address, settings.fetch.pixels)) for item, address in source.addresses())
+
+
+def _fetch(
+    folder: Path, items: pl.DataFrame, settings: "Settings", *, retry: bool, network: Network, console: Console
+) -> None:
+    with PhotoStore(folder) as store:
+        if store.lost:
+            console.say(f"fetch: {store.lost} rows of {folder / NAME} were damaged, or their photos: fetched anew")
+        todo = plan(items, store.ledger, retry=retry)
+        if len(todo.jobs):
+            _require_ready(settings)
+        store.copy(rows_of(todo.rows))
+        if len(todo.jobs):
+            from pipeline.ingest.fetch.run import Run  # here: it imports aiohttp
+
+            Run(store, settings.fetch, network=network).fetch(todo.jobs)
 
 
 def write_list(project: Project, out: TextIO) -> None:
@@ -87,16 +113,6 @@ def write_list(project: Project, out: TextIO) -> None:
     if not is_fetched(project.photos):
         raise StageError(f"{project.photos / NAME} is missing: run visagg fetch")
     records.write_list(read_ledger(project.photos), out)
-
-
-def _finish(folder: Path, source: str, console: Console) -> None:
-    found = records.counts(read_ledger(folder))
-    records.write(folder, source, found)
-    console.say(f"fetch: {found['count'].sum():,} items, see {folder / NAME}, or visagg fetch --list")
-    for line in records.lines(found):
-        console.say(line)
-    if "failed" in found["status"].to_list():
-        console.say("fetch: what failed may come with visagg fetch --retry")
 
 
 def _require_ready(settings: "Settings") -> None:
