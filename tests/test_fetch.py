@@ -1,8 +1,11 @@
 """Photos by their addresses, from a server that does what hosts do, and what none should."""
 
+import asyncio
 import csv
+import errno
 import io
 import os
+import subprocess
 import sys
 from collections import Counter
 from datetime import UTC, datetime
@@ -14,7 +17,8 @@ from pipeline.catalogue.images import Images
 from pipeline.catalogue.tables import Catalogue
 from pipeline.core.errors import SettingsError, StageError, Unusable
 from pipeline.core.lock import hold
-from pipeline.ingest.fetch import guard, ledger
+from pipeline.ingest.fetch import guard, ledger, shards
+from pipeline.ingest.fetch import store as store_file
 from pipeline.ingest.fetch.addresses import refusal, sized
 from pipeline.ingest.fetch.pace import Pace, retry_after
 from pipeline.ingest.fetch.reading import SHARED, Fetched
@@ -295,8 +299,6 @@ def test_two_fetches_at_once_are_refused(hosts, project):
     write_project(project.root, [address("ok", 2)])
     code = "import sys, time; from pathlib import Path; from pipeline.core.lock import hold\n"
     code += "with hold(Path('data/photos')): print('held', flush=True); sys.stdin.read()"
-    import subprocess
-
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ}
     ) as other:
@@ -304,6 +306,49 @@ def test_two_fetches_at_once_are_refused(hosts, project):
         with pytest.raises(StageError, match="is being written by"):
             fetch(project, quick_settings(), network=network(hosts.port))
         other.stdin.close()
+
+
+def test_a_full_disk_stops_the_fetch_and_costs_no_photo(hosts, project, monkeypatch):
+    addresses = of_kinds(("ok",), 40)
+    written = []
+
+    def write(handle, data):
+        if len(written) == 25:
+            os.write(handle, data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(data)
+        os.write(handle, data)
+
+    with monkeypatch.context() as full:
+        full.setattr(store_file, "write_all", write)
+        full.setattr(shards, "write_all", write)
+        with pytest.raises(OSError, match="No space left"):
+            fetched(hosts, addresses)
+    before = hosts.asked
+    done = {name_of(at) for at in known(project.photos)["address"]}
+    assert 10 <= len(done) < 30
+    fetched(hosts, addresses)
+    assert all(hosts.asked[name] == before[name] == 1 for name in done)
+    photos = Fetched(project.photos, 100)
+    assert [photos.read(asin(n)) for n in range(40)] == [picture(n + 1) for n in range(40)]
+
+
+def test_a_ledger_of_others_cannot_lead_out_of_its_folder_or_fill_memory(project):
+    project.photos.mkdir(parents=True)
+    (project.photos / "photos-00000.bin").write_bytes(b"x" * 100)
+    places = [(10**12, 0, 0), (10, -1, 0), (10, 0, 10**18), (10, 10**18, 0), (-5, 0, 0), (10, 0, -1), (10, 0, 0)]
+    rows = [
+        ledger.Row(f"i{n}", "a", "fetched", "", 1, size, "", shard, at) for n, (size, at, shard) in enumerate(places)
+    ]
+    (project.photos / ledger.NAME).write_bytes(b"".join(map(ledger.line, rows)))
+    photos = Fetched(project.photos, 100)
+    for row in rows:
+        with pytest.raises(Unusable):
+            photos.read(row.item_id)
+    for odd in (["i", 1, "fetched", "", 1, 1, "", 0, 0], ["i", "a", "fetched", "", 1, 2**70, "", 0, 0]):
+        (project.photos / ledger.NAME).write_bytes(ledger.line(odd))
+        with pytest.raises(StageError, match="no ledger"):
+            Fetched(project.photos, 100)
 
 
 def test_the_list_is_a_table_without_formulas(hosts, project):
@@ -412,8 +457,6 @@ async def turns(pace, clock, count, host="a.test"):
 
 
 def test_the_rate_holds_for_each_host_and_goes_down_where_one_has_too_much_to_do():
-    import asyncio
-
     clock = Clock()
     pace = Pace(4.0, 10.0, clock=lambda: clock.time, sleep=clock.sleep)
     assert asyncio.run(turns(pace, clock, 5)) == [0, 0.25, 0.5, 0.75, 1.0]

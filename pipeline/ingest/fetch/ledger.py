@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, NoReturn
 
 import polars as pl
 
@@ -32,6 +32,7 @@ SCHEMA = {
     "shard": pl.Int64,
     "offset": pl.Int64,
 }
+KINDS = [str if kind == pl.String else int for kind in SCHEMA.values()]
 
 
 class Row(NamedTuple):
@@ -124,10 +125,13 @@ class _Reader:
             self._bad += 1
             return
         self._lost, self._bad, self._end = self._lost + self._bad, 0, self._place
-        if len(values) == len(SCHEMA):
-            self._rows.append(values)
-        elif len(values) == 1 and isinstance(values[0], int):
+        kinds = [type(value) for value in values]
+        if kinds == [int]:
             self._safe = values[0]
+        elif kinds == KINDS:
+            self._rows.append(values)
+        else:
+            self._refuse()
         if len(self._rows) == BLOCK:
             self._flush()
 
@@ -135,8 +139,11 @@ class _Reader:
         try:
             self._blocks.append(pl.DataFrame(self._rows, SCHEMA, orient="row", strict=True))
         except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError):
-            raise StageError(f"{self._path} is no ledger of this program") from None
+            self._refuse()
         self._rows = []
+
+    def _refuse(self) -> NoReturn:
+        raise StageError(f"{self._path} is no ledger of this program") from None
 
     def ledger(self) -> Ledger:
         self._flush()

@@ -8,7 +8,7 @@ import polars as pl
 
 from pipeline.core import handover, provenance
 from pipeline.core.errors import Unusable
-from pipeline.core.regular_file import open_regular
+from pipeline.core.regular_file import LARGEST_IMAGE, open_regular
 from pipeline.ingest.fetch.ledger import NAME, read_ledger
 from pipeline.ingest.fetch.shards import read_at, shard_path
 
@@ -63,6 +63,8 @@ class Fetched:
         if reason := self._reasons[place]:
             raise Unusable(f"photo: {reason}")
         shard, offset, count = self._places[place].tolist()
+        if count > LARGEST_IMAGE:
+            raise Unusable(f"image of more than {LARGEST_IMAGE >> 20} MiB")
         try:
             photo = read_at(self._handle(shard), offset, count)
         except (OSError, ValueError, OverflowError):
