@@ -226,7 +226,7 @@ def test_ingest_begins_on_what_is_there_and_goes_on_with_what_comes_later(hosts,
     write_project(project.root, addresses)
     settings = quick_settings()
     with PhotoStore(project.photos) as store:
-        store.keep([asin(2)], sized(addresses[2], 320), picture(3), tries=1)
+        store.keep(asin(2), sized(addresses[2], 320), picture(3), tries=1)
         ingest(project, settings)
         assert Catalogue.open(project.catalogue).table("items")["image"].to_list() == [None, None, 0, None, None, None]
     fetched(hosts, addresses)
@@ -354,7 +354,7 @@ def test_a_ledger_of_others_cannot_lead_out_of_its_folder_or_fill_memory(project
 def test_the_list_is_a_table_without_formulas(hosts, project):
     fetched(hosts, of_kinds(("ok", "missing"), 1))
     with PhotoStore(project.photos) as store:
-        store.note(["=1+1"], "http://a.test/", "gone", reason="HTTP 404", tries=1)
+        store.note("=1+1", "http://a.test/", "gone", reason="HTTP 404", tries=1)
     done = call(project.root, "fetch", "--list")
     table = [*csv.DictReader(io.StringIO(done.stdout))]
     assert [row["item_id"] for row in table] == ["'=1+1", asin(0), asin(1)]

@@ -18,12 +18,14 @@ class Plan:
     """What a fetch does.
 
     Attributes:
-        rows: of items whose address is refused, or was answered before for another item: for the ledger, as SCHEMA.
-        jobs: address, host, items: what is asked for, an address once.
+        rows: of items whose address is refused, or was answered for another item: for the ledger, as SCHEMA.
+        jobs: item_id, address, host: what is asked for, each address once.
+        is_last: whether no item waits for the answer of another one's job, to be planned then.
     """
 
     rows: pl.DataFrame
     jobs: pl.DataFrame
+    is_last: bool
 
 
 def wanted(addresses: Iterable[tuple[str, str]], hosts: Collection[str]) -> pl.DataFrame:
@@ -48,19 +50,25 @@ def plan(items: pl.DataFrame, ledger: Ledger, *, retry: bool) -> Plan:
         retry: whether to ask again where a fault may have passed.
     """
     answers = ("fetched", "gone") if retry else ("fetched", "gone", "failed")
-    answered = ledger.rows.filter(pl.col("status").is_in(answers)).unique("address", keep="last").drop("item_id")
-    asked = items.filter(pl.col("refusal") == "").drop("refusal")
-    refused = items.filter(pl.col("refusal") != "").select(
+    latest = ledger.rows.select("item_id", pl.col("address").alias("last"), "status", "reason")
+    left = items.join(latest.unique("item_id", keep="last"), on="item_id", how="left", maintain_order="left")
+    del latest
+    is_same = pl.col("last").eq_missing(pl.col("address"))
+    is_noted = (pl.col("status") == "refused") & (pl.col("reason") == pl.col("refusal"))
+    is_answered = (pl.col("refusal") == "") & pl.col("status").is_in(answers)
+    left = left.filter(~(is_same & (is_noted | is_answered)).fill_null(False)).select(*WANTED)
+    refused = left.filter(pl.col("refusal") != "").select(
         "item_id",
         "address",
         pl.lit("refused").alias("status"),
         pl.col("refusal").alias("reason"),
         *(pl.lit("" if kind == pl.String else 0).cast(kind).alias(name) for name, kind in [*SCHEMA.items()][4:]),
     )
-    known = asked.join(answered, on="address", maintain_order="left").select(*SCHEMA)
-    rows = pl.concat([refused, known])
-    rows = rows.join(ledger.latest(), on=[*SCHEMA], how="anti", maintain_order="left")
-    jobs = asked.join(answered, on="address", how="anti", maintain_order="left")
-    jobs = jobs.group_by("address", maintain_order=True).agg(pl.col("item_id").alias("items"))
-    hosts = pl.Series("host", [host_of(address) for address in jobs["address"]], pl.String)
-    return Plan(rows, jobs.with_columns(hosts))
+    left = left.filter(pl.col("refusal") == "").drop("refusal")
+    answered = ledger.rows.filter(pl.col("status").is_in(answers)).join(left, on="address", how="semi")
+    answered = answered.unique("address", keep="last").drop("item_id")
+    known = left.join(answered, on="address", maintain_order="left").select(*SCHEMA)
+    left = left.join(answered, on="address", how="anti", maintain_order="left")
+    jobs = left.unique("address", keep="first", maintain_order=True)
+    hosts = pl.Series("host", map(host_of, jobs["address"]), pl.Categorical)
+    return Plan(pl.concat([refused, known]), jobs.with_columns(hosts), is_last=len(jobs) == len(left))

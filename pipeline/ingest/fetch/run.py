@@ -26,13 +26,13 @@ class Job(NamedTuple):
     """An address to ask for.
 
     Attributes:
-        address: the address.
-        items: whose photo it is.
+        item_id: whose photo it is.
+        address: where it is.
         tried: requests that were made.
     """
 
+    item_id: str
     address: str
-    items: list[str]
     tried: int = 0
 
 
@@ -74,7 +74,7 @@ class Run:
         self._faults: Counter[str] = Counter()
 
     def fetch(self, jobs: pl.DataFrame) -> None:
-        """Asks for all jobs: address, host, items."""
+        """Asks for all jobs: item_id, address, host."""
         with Progress("fetch", len(jobs), "addresses") as self._progress:
             asyncio.run(self._all(jobs))
 
@@ -119,11 +119,11 @@ class Run:
                 lane.again(job._replace(tried=tried), self._pace.now() + wait)
                 return
             status = "failed" if fault.passes else "gone"
-            self._store.note(job.items, job.address, status, reason=fault.reason, tries=tried)  # type: ignore[arg-type]
+            self._store.note(job.item_id, job.address, status, reason=fault.reason, tries=tried)  # type: ignore[arg-type]
             self._faults[fault.reason] += 1
         else:
             self._pace.ease(lane.host)
-            self._store.keep(job.items, job.address, photo, tries=tried)
+            self._store.keep(job.item_id, job.address, photo, tries=tried)
         self._progress.note = self._failures()
         self._progress.add()
 
@@ -136,5 +136,5 @@ class Run:
 
 
 def _jobs(jobs: pl.DataFrame) -> Iterator[Job]:
-    for address, items in jobs.select("address", "items").iter_rows():
-        yield Job(address, items)
+    for item_id, address in jobs.select("item_id", "address").iter_rows():
+        yield Job(item_id, address)

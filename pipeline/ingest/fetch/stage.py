@@ -102,6 +102,8 @@ def _fetch(
             from pipeline.ingest.fetch.run import Run  # here: it imports aiohttp
 
             Run(store, settings.fetch, network=network).fetch(todo.jobs)
+        if not todo.is_last:  # items that share an address are answered by now
+            store.copy(rows_of(plan(items, read_ledger(folder), retry=False).rows))
 
 
 def write_list(project: Project, out: TextIO) -> None:

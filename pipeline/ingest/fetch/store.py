@@ -56,18 +56,17 @@ class PhotoStore:
             self._shards.close()
             os.close(self._handle)
 
-    def keep(self, items: Iterable[str], address: str, photo: bytes, *, tries: int) -> None:
-        """Keeps the photo of some items."""
+    def keep(self, item_id: str, address: str, photo: bytes, *, tries: int) -> None:
+        """Keeps the photo of an item."""
+        digest = provenance.digest(photo).hex()
         with self._lock:
             shard, offset = self._shards.append(photo)
-            digest = provenance.digest(photo).hex()
-            rest = ("fetched", "", tries, len(photo), digest, shard, offset)
-            self._append([Row(item, address, *rest) for item in items])  # type: ignore[arg-type]
+            self._append([Row(item_id, address, "fetched", "", tries, len(photo), digest, shard, offset)])
 
-    def note(self, items: Iterable[str], address: str, status: Status, *, reason: str, tries: int) -> None:
-        """Notes why some items have no photo."""
+    def note(self, item_id: str, address: str, status: Status, *, reason: str, tries: int) -> None:
+        """Notes why an item has no photo."""
         with self._lock:
-            self._append([Row(item, address, status, reason, tries) for item in items])
+            self._append([Row(item_id, address, status, reason, tries)])
 
     def copy(self, rows: Iterable[Row]) -> None:
         """Appends rows whose photos are there, or which have none."""
