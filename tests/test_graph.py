@@ -139,6 +139,15 @@ def test_reading_images_touches_nothing_behind_the_embeddings(graph):
     assert stale(graph) == {"ingest", "gallery"} | of_each_backbone("finetune@*", "embed@*")
 
 
+def test_the_downloader_touches_no_catalogue_and_what_reads_photos_does(graph):
+    edit(graph, "ingest/fetch/client.py", comment)
+    edit(graph, "ingest/fetch/pace.py", comment)
+    change_settings(graph / "pipeline/params.yaml", {"fetch.rate": 1.0, "fetch.contact": "tests@example.org"})
+    assert stale(graph) == {"fetch"}
+    edit(graph, "ingest/fetch/reading.py", comment)
+    assert stale(graph) == {"fetch", "ingest"}
+
+
 def test_a_training_setting_retrains_and_embeds_nothing(graph):
     change_settings(graph / "pipeline/params.yaml", {"train.cycles": [7]})
     stages = stale(graph)

@@ -4,34 +4,48 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.ingest.amazon.photos import open_photos
 from pipeline.ingest.amazon.source import AmazonReviews
 from pipeline.ingest.demo.shop import Demo
 from pipeline.ingest.dvbpr import DVBPR
+from pipeline.ingest.fetch.reading import Fetched
 from pipeline.ingest.raw import Source
 from pipeline.ingest.table import TableSource
+from pipeline.project import Project
 
 if TYPE_CHECKING:
     from pipeline.settings.settings import Settings
 
-READERS: "dict[str, Callable[[Settings, Path], Source]]" = {
+
+def _amazon_reviews(settings: "Settings", project: Project) -> AmazonReviews:
+    folder, chosen = Path(settings.source.path), settings.amazon_reviews
+    own = folder / chosen.photos if chosen.photos else None
+    photos = open_photos(own, project.photos, placeholder_items=settings.fetch.placeholder_items)
+    return AmazonReviews(folder, chosen, project.catalogue.parent, photos=photos)
+
+
+def _table(settings: "Settings", project: Project) -> TableSource:
+    photos = Fetched(project.photos, settings.fetch.placeholder_items)
+    return TableSource(Path(settings.source.path), settings.source.dates, photos)
+
+
+READERS: "dict[str, Callable[[Settings, Project], Source]]" = {
     "demo": lambda settings, _: Demo(**settings.demo.model_dump()),
     "dvbpr": lambda settings, _: DVBPR(Path(settings.source.path)),
-    "table": lambda settings, _: TableSource(Path(settings.source.path), settings.source.dates),
-    "amazon_reviews": lambda settings, scratch: AmazonReviews(
-        Path(settings.source.path), settings.amazon_reviews, scratch
-    ),
+    "table": _table,
+    "amazon_reviews": _amazon_reviews,
 }
 
 
-def open_source(settings: "Settings", scratch: Path) -> Source:
+def open_source(settings: "Settings", project: Project) -> Source:
     """The source that the settings name, opened.
 
     Args:
         settings: which, and what of it.
-        scratch: a folder on whose disk a large source may lie meanwhile.
+        project: its data folder holds fetched photos, and a large source meanwhile.
 
     Raises:
         SourceError: when it is missing, or of another type.
     """
-    scratch.mkdir(parents=True, exist_ok=True)
-    return READERS[settings.source.name](settings, scratch)
+    project.catalogue.parent.mkdir(parents=True, exist_ok=True)
+    return READERS[settings.source.name](settings, project)

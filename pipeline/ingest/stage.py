@@ -43,7 +43,7 @@ def ingest(project: Project, settings: "Settings") -> None:
         SourceError: when the source cannot be read, too much of it is faulty, or nothing of it can be used.
     """
     origin = "demo" if settings.source.name == "demo" else settings.source.path
-    source = open_source(settings, project.catalogue.parent)
+    source = open_source(settings, project)
     most = settings.source.most_rejects
     tally = build_catalogue(source, origin, project.catalogue, threads=os.cpu_count() or 1, most_rejects=most)
     total = sum(tally.counts.values())
