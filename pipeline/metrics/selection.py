@@ -69,7 +69,7 @@ def micro_ap(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.n
     >>> micro_ap(np.array([[0.9, 0.8], [0.1, 0.3]]), np.array([[True, False], [True, False]]), np.ones((1, 2)))
     array([0.75])
     """
-    set_of_score = np.repeat(np.arange(len(scores)), scores.shape[1])
+    set_of_score = np.repeat(np.arange(len(scores), dtype=np.int32), scores.shape[1])
     return areas([Curve(scores.ravel(), truth.ravel(), set_of_score=set_of_score)], weights)[:, 0]
 
 
@@ -142,16 +142,21 @@ class Curve:
 
     def __init__(self, scores: np.ndarray, truth: np.ndarray, *, set_of_score: np.ndarray):
         order = np.argsort(-scores, kind="stable")
-        true, set_of_score = truth[order], set_of_score[order]
-        tied = np.append(0, np.cumsum(np.diff(scores[order]) != 0))  # which group of equal scores
+        true, sets, ranked = truth[order], set_of_score.astype(np.int32)[order], scores[order]
+        del order
+        tied = np.cumsum(np.diff(ranked, prepend=ranked[:1]) != 0, dtype=np.int32)  # which group of equal scores
         stepping = np.unique(tied[true])
-        step = np.searchsorted(stepping, tied)  # the first step at or behind a score; none behind the last
-        behind = step < len(stepping)
-        self._shape = (len(stepping), int(set_of_score.max()) + 1)
-        self._everything, self._positives = (self._matrix(step[which], set_of_score[which]) for which in (behind, true))
+        first = np.searchsorted(stepping, np.arange(tied[-1] + 1)).astype(np.int32)
+        step = first[tied]  # the first step at or behind a score, ascending; none behind the last
+        behind = np.searchsorted(step, len(stepping))
+        self._shape = (len(stepping), int(sets.max()) + 1)
+        self._everything = self._matrix(step[:behind], sets[:behind])
+        self._positives = self._matrix(step[true], sets[true])
 
     def _matrix(self, steps: np.ndarray, sets: np.ndarray) -> sparse.csr_array:
-        return sparse.csr_array((np.ones(len(steps)), (steps, sets)), self._shape)
+        """A one for each score, in the row of its step, ascending, and the column of its set."""
+        starts = np.searchsorted(steps, np.arange(self._shape[0] + 1)).astype(np.int32)
+        return sparse.csr_array((np.ones(len(steps), np.int8), sets, starts), self._shape)
 
     def areas(self, set_weights: np.ndarray) -> np.ndarray:
         """The area under it in each sample: a set's weights in a row, float64 [n, t], to float64 [t].
