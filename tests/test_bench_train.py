@@ -49,12 +49,12 @@ def test_the_values_are_medians_over_the_rounds(world, sets, monkeypatch):
     monkeypatch.setattr(training, "_tuning_rate", lambda *_: next(tuning))
     measured = measure_training({"a": preset("average")}, sets, world.settings.train, rounds=3)
     assert measured["sets"] == SETS and measured["machine"]["cores"] >= 1
-    share = measured["heads"][0].pop("share")
-    assert share == pytest.approx(100 * training.operations_a_set(preset("average"), sets, 16) / 1e6, abs=0.01)
-    assert share > 0
+    share = round(100 * training.operations_a_set(preset("average"), sets, 16) / 1e6, 2)
     assert measured["heads"] == [
         {"name": "a", "plain": 15.0, "visagg": 100.0, "ratio": 6.67, "ratio_low": 5.0, "ratio_high": 20.0}
+        | {"share": share}
     ]
+    assert share > 0
     assert "6.7 [5.0, 20.0]" in training.table(measured)
 
 
