@@ -85,18 +85,14 @@ def build_catalogue(
         reading.require_items(items, most_rejects)
         purchases = reading.purchases(items)
         reading.require_purchases(purchases, most_rejects)
-        rejects = reading.rejects
-        rejects.frame().write_csv(aside / "rejects.csv")
-        written = {
-            "items": items.table.sorted(),
-            "purchases": purchases.table.sorted(),
-            "rejects": _rejected(rejects).lazy(),
-        }
-        tables.write_tables(aside, written, rejects.count_frame(), simulated=simulated)
-    return rejects
+        written = {"items": items.table.sorted(), "purchases": purchases.table.sorted()}
+        _write(aside, written, reading.rejects, simulated=simulated)
+    return reading.rejects
 
 
-def _rejected(rejects: Tally) -> pl.DataFrame:
-    """The kept rows of the rejects, as REJECTS; sorted."""
+def _write(folder: Path, written: dict[str, pl.LazyFrame], rejects: Tally, *, simulated: tables.Simulated) -> None:
+    """Writes the tables beside the images."""
+    rejects.frame().write_csv(folder / "rejects.csv")
     rows = [(reject.stage, reject.item_id, reject.reason) for reject in rejects.rows]
-    return pl.DataFrame(rows, tables.REJECTS, orient="row").sort("stage", "item_id", "reason")
+    rejected = pl.DataFrame(rows, tables.REJECTS, orient="row").sort("stage", "item_id", "reason")
+    tables.write_tables(folder, {**written, "rejects": rejected.lazy()}, rejects.count_frame(), simulated=simulated)

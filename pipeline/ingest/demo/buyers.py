@@ -52,7 +52,7 @@ class Crowd:
 
     >>> crowd = Crowd(np.array([0, 0, 1, 1]), Habits(taste=0.35, fewest=2, most=3), seed=0)
     >>> [item for item, _, _ in crowd.history(0)]
-    [2, 3]
+    [2, 3, 0]
     """
 
     def __init__(self, kind_of_item: np.ndarray, habits: Habits, *, seed: int):
