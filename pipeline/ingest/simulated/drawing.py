@@ -1,5 +1,6 @@
 """Pictures drawn by several processes, given in order; however many there are, the pictures are the same."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -12,6 +13,8 @@ from multiprocessing.connection import wait
 from pipeline.ingest.simulated.shop import picture
 
 BLOCK = 32  # pictures a task
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
+KEPT = 1 << 26  # bytes
 AHEAD = 3  # tasks a process that are under way or wait to be taken: 1.5 MB
 
 
@@ -49,6 +52,9 @@ def _draw(seed: int, block: range) -> list[bytes]:
 def _serve() -> None:
     """Leaves Ctrl-C to the process that asked, and ends with it, however that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+        for name in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
+            mallopt(name, KEPT)  # layers are made anew for each picture: to get them from the system costs a fifth more
     if parent := multiprocessing.parent_process():
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
 
