@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 import tracemalloc
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import polars as pl
@@ -18,7 +18,7 @@ from pipeline.images import decode
 from pipeline.ingest import marker
 from pipeline.ingest.demo.buyers import Crowd, Habits
 from pipeline.ingest.marker import simulated_of
-from pipeline.ingest.simulated import drawing
+from pipeline.ingest.simulated import class_folders, drawing
 from pipeline.ingest.simulated.catalogue import Size, simulate_catalogue
 from pipeline.ingest.simulated.dvbpr_file import NAME
 from pipeline.ingest.simulated.photos import Buyers, simulate_purchases
@@ -107,12 +107,18 @@ def test_labels_say_what_folders_and_photos_show(tmp_path, classes):
         buy(classes, tmp_path / "raw")
 
 
-def test_the_same_seed_gives_the_same_bytes_and_links_the_same_catalogue(tmp_path, classes):
+def test_the_same_seed_gives_the_same_bytes_and_links_the_same_catalogue(tmp_path, classes, monkeypatch):
     for name, buyers in (("a", FEW), ("b", FEW), ("c", Buyers(30, (2, 4), seed=2))):
         buy(classes, tmp_path / name, buyers)
     one, same, other = (digests(tmp_path / name) for name in "abc")
     assert one == same
     assert {name for name in one if one[name] != other[name]} == {"purchases.csv"}
+    names = list(class_folders._names(classes))
+    for order in (names, names[::-1]):
+        monkeypatch.setattr(class_folders, "_names", lambda _, order=order: order)
+        assert [photo.name for photo in class_folders.find_photos(classes)] == sorted(
+            set(names) - {PurePath("alone.jpg")}
+        )
     buy(classes, tmp_path / "d", link=True)
     assert digests(tmp_path / "d") == one and (tmp_path / "d/images/000/P000000.jpg").is_symlink()
 
@@ -178,7 +184,8 @@ def test_few_items_sell_most_where_the_habits_say_so():
 
 
 @pytest.mark.parametrize("layout", ["table", "dvbpr"])
-def test_a_drawn_catalogue_is_the_same_from_one_process_or_two_and_read_without_a_reject(tmp_path, layout):
+def test_a_drawn_catalogue_is_the_same_from_one_process_or_two_and_read_without_a_reject(tmp_path, layout, monkeypatch):
+    monkeypatch.setattr(drawing, "BLOCK", 4)
     for jobs in (1, 2):
         simulate_catalogue(tmp_path / f"{jobs}", Size(70, 40), layout=layout, jobs=jobs)
     assert digests(tmp_path / "1") == digests(tmp_path / "2")
