@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from pipeline.cli import models, stages, tools  # noqa: F401 (the commands join their group)
+from pipeline.cli import models, sources, stages, tools  # noqa: F401 (the commands join their group)
 from pipeline.cli.group import cli
 from pipeline.core.failure import STOPPED, explain, heed_destructors
 

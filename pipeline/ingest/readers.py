@@ -17,35 +17,35 @@ if TYPE_CHECKING:
     from pipeline.settings.settings import Settings
 
 
-def _amazon_reviews(settings: "Settings", project: Project) -> AmazonReviews:
+def _amazon_reviews(settings: "Settings", project: Project, scratch: Path) -> AmazonReviews:
     folder, chosen = Path(settings.source.path), settings.amazon_reviews
     own = folder / chosen.photos if chosen.photos else None
     photos = open_photos(own, project.photos, placeholder_items=settings.fetch.placeholder_items)
-    return AmazonReviews(folder, chosen, project.catalogue.parent, photos=photos)
+    return AmazonReviews(folder, chosen, scratch, photos=photos)
 
 
-def _table(settings: "Settings", project: Project) -> TableSource:
+def _table(settings: "Settings", project: Project, _: Path) -> TableSource:
     photos = Fetched(project.photos, settings.fetch.placeholder_items)
     return TableSource(Path(settings.source.path), settings.source.dates, photos)
 
 
-READERS: "dict[str, Callable[[Settings, Project], Source]]" = {
-    "demo": lambda settings, _: Demo(**settings.demo.model_dump()),
-    "dvbpr": lambda settings, _: DVBPR(Path(settings.source.path)),
+READERS: "dict[str, Callable[[Settings, Project, Path], Source]]" = {
+    "demo": lambda settings, *_: Demo(**settings.demo.model_dump()),
+    "dvbpr": lambda settings, *_: DVBPR(Path(settings.source.path)),
     "table": _table,
     "amazon_reviews": _amazon_reviews,
 }
 
 
-def open_source(settings: "Settings", project: Project) -> Source:
+def open_source(settings: "Settings", project: Project, *, scratch: Path) -> Source:
     """The source that the settings name, opened.
 
     Args:
         settings: which, and what of it.
-        project: its data folder holds fetched photos, and a large source meanwhile.
+        project: has the photos that were fetched.
+        scratch: a folder on whose disk a large source may lie meanwhile.
 
     Raises:
         SourceError: when it is missing, or of another type.
     """
-    project.catalogue.parent.mkdir(parents=True, exist_ok=True)
-    return READERS[settings.source.name](settings, project)
+    return READERS[settings.source.name](settings, project, scratch)

@@ -78,6 +78,19 @@ class Settings(Section):
                 raise SettingsError(f"swap.{old} lists {old} itself")
         return self
 
+    def of_source(self, name: str | None, path: str | None) -> "Settings":
+        """These settings with another source: its format, its path, or both.
+
+        Raises:
+            SettingsError: when the path is none.
+        """
+        given = {key: value for key, value in (("name", name), ("path", path)) if value is not None}
+        try:
+            source = SourceSettings.model_validate({**self.source.model_dump(), **given})
+        except pydantic.ValidationError as error:
+            raise SettingsError(f"source: {describe(error, SourceSettings)}") from None
+        return self.model_copy(update={"source": source})
+
     def backbone(self, alias: str) -> BackboneSettings:
         """A backbone by its alias.
 

@@ -1,0 +1,73 @@
+"""Sources before ingest: simulated ones, and what would become of one."""
+
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from pipeline.cli.group import COUNT, Context, cli, command
+from pipeline.core.errors import SourceError
+from pipeline.settings.sections import SourceSettings
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+EXISTING = click.Path(path_type=Path, file_okay=False, exists=True)
+TABLE = click.Path(path_type=Path, dir_okay=False, exists=True)
+LAYOUTS = ("table", "dvbpr")
+FORMATS = get_args(SourceSettings.model_fields["name"].annotation)
+OF_PHOTOS, OF_ITEMS = ("bought", "labels", "link"), ("items", "layout", "jobs")
+
+
+@cli.command()
+@click.argument("photos", type=EXISTING, required=False)
+@click.option("--to", "folder", type=FOLDER, required=True, help="Where the source goes: a new or empty folder.")
+@click.option("--users", type=COUNT, help="How many are simulated.  [default: 4000; of --items 275 in a thousand]")
+@click.option("--seed", type=click.IntRange(0), default=7, show_default=True, help="Of all that is simulated.")
+@click.option("--photos", "bought", type=(COUNT, COUNT), help="Fewest and most that a user buys.  [default: 3 14]")
+@click.option("--labels", type=TABLE, help="What folders show, where that is not their name: path, categories.")
+@click.option("--link", is_flag=True, help="Links to the photos instead of copies.")
+@click.option("--items", type=COUNT, help="Without PHOTOS: so many items, each with a picture that is drawn for it.")
+@click.option("--layout", type=click.Choice(LAYOUTS), help="Of --items.  [default: table]")
+@click.option("--jobs", type=COUNT, help="Processes that draw --items.  [default: one a core]")
+def simulate(*, photos: Path | None, folder: Path, users: int | None, seed: int, **given: Any) -> None:
+    """A source of simulated users: they buy PHOTOS, a folder of class folders, or a catalogue that is drawn for them.
+
+    A class is a folder of photos, and may lie in others: Clothing/Tops. Where categories are not the folders' names,
+    labels.csv in PHOTOS, or --labels, has the columns path (of a folder or a photo) and categories, such as
+    "Clothing > Tops|Sale". All that is made of such a source is called simulated.
+    """
+    if (photos is None) == (given["items"] is None):
+        raise click.UsageError("give PHOTOS, or --items")
+    foreign = [name for name in (OF_ITEMS if photos else OF_PHOTOS) if given[name]]
+    if foreign:
+        raise click.UsageError(
+            f"--{foreign[0].replace('bought', 'photos')} belongs to {'--items' if photos else 'PHOTOS'}"
+        )
+    if given["bought"] and given["bought"][0] > given["bought"][1]:
+        raise click.UsageError("--photos: name the fewest first")
+    if photos:
+        from pipeline.ingest.simulated.photos import Buyers, simulate_purchases
+
+        buyers = Buyers(users or Buyers.count, given["bought"] or Buyers.photos, seed)
+        click.echo(simulate_purchases(photos, folder, buyers, labels=given["labels"], link=given["link"]))
+        return
+    from pipeline.ingest.simulated.catalogue import Size, simulate_catalogue
+
+    size = Size(given["items"], users, seed)
+    click.echo(simulate_catalogue(folder, size, layout=given["layout"] or LAYOUTS[0], jobs=given["jobs"]))
+
+
+@command(cli)
+@click.option("--source", type=click.Choice(FORMATS), help="Another format than the settings name.")
+@click.option("--path", help="Another file or folder than the settings name.")
+@click.option("--json", "as_json", is_flag=True, help="Counts, reasons and examples as JSON.")
+def check(context: Context, *, source: str | None, path: str | None, as_json: bool) -> None:
+    """Reads a source as ingest would, writes nothing, and says what would be rejected, with examples.
+
+    Exits with 1 if ingest would stop.
+    """
+    from pipeline.ingest.check import check
+
+    finding = check(context.project, context.settings.of_source(source, path))
+    click.echo(finding.as_json() if as_json else finding.as_text())
+    if finding.fault:
+        raise SourceError(finding.fault)
