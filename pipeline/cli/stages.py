@@ -2,7 +2,7 @@
 
 import click
 
-from pipeline.cli.group import COUNT, Context, Names, cli, command
+from pipeline.cli.group import COUNT, Context, Names, cli, command, say
 
 Shard = tuple[int, int]
 
@@ -86,7 +86,7 @@ def train(context: Context, *, backbone: str, head: str) -> None:
     context.settings.require(backbone, head)
     from pipeline.training.stage import train
 
-    train(context.project, backbone, head, context.settings)
+    say(train(context.project, backbone, head, context.settings))
 
 
 @command(cli)
@@ -115,7 +115,7 @@ def references(context: Context, *, backbone: str) -> None:
     context.settings.require(backbone)
     from pipeline.evaluation.references import evaluate_references
 
-    evaluate_references(context.project, backbone, context.settings)
+    say(evaluate_references(context.project, backbone, context.settings))
 
 
 @command(cli)
@@ -123,7 +123,7 @@ def ablate(context: Context) -> None:
     """Trains heads with each peculiarity of the published code: cache/ablation.json."""
     from pipeline.evaluation.ablation import ablate
 
-    ablate(context.project, context.settings)
+    say(ablate(context.project, context.settings))
 
 
 @command(cli)
@@ -131,7 +131,7 @@ def conditions(context: Context) -> None:
     """Trains heads on simulated users for whom labels are not just what photos show: cache/conditions.json."""
     from pipeline.evaluation.conditions import compare_under_conditions
 
-    compare_under_conditions(context.project, context.settings)
+    say(compare_under_conditions(context.project, context.settings))
 
 
 @command(cli)
@@ -163,7 +163,7 @@ def merge(context: Context, *, old: str | None, new: Names) -> None:
     pairs = context.settings.swaps(old, new)
     from pipeline.swap.merging import merge
 
-    click.echo(merge(context.project, pairs, context.settings))
+    say(merge(context.project, pairs, context.settings))
 
 
 @command(cli)
@@ -179,4 +179,4 @@ def report(context: Context) -> None:
     """Saved results to tables, plots and a page: reports/."""
     from pipeline.report.stage import report
 
-    click.echo(report(context.project, context.settings))
+    say(report(context.project, context.settings))
