@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.ingest.amazon.source import AmazonReviews
+from pipeline.ingest.delimited import Form
 from pipeline.ingest.demo.shop import Demo
 from pipeline.ingest.dvbpr import DVBPR
 from pipeline.ingest.raw import Source
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
 READERS: "dict[str, Callable[[Settings, Path], Source]]" = {
     "demo": lambda settings, _: Demo(**settings.demo.model_dump()),
     "dvbpr": lambda settings, _: DVBPR(Path(settings.source.path)),
-    "table": lambda settings, _: TableSource(Path(settings.source.path), settings.source.dates),
+    "table": lambda settings, _: TableSource(
+        Path(settings.source.path),
+        settings.source.dates,
+        Form(settings.source.delimiter, settings.source.encoding),
+    ),
     "amazon_reviews": lambda settings, scratch: AmazonReviews(
         Path(settings.source.path), settings.amazon_reviews, scratch
     ),

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from pipeline.core import bounds
 from pipeline.core.bounds import Alias, Count, Distinct, Few, Name, Place, Rate, Seed, Share
@@ -16,6 +17,16 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+def _is_encoding(name: str) -> str:
+    """A name that Python has an encoding of text for."""
+    try:
+        if name == "auto" or "a".encode(name):
+            return name
+    except (LookupError, UnicodeError, ValueError):
+        pass
+    raise PydanticCustomError("encoding", "Input should be auto, or an encoding such as utf-8, cp1252 or latin-1")
+
+
 class SourceSettings(Section):
     """The format of the raw data, and where they are.
 
@@ -23,12 +34,16 @@ class SourceSettings(Section):
         name: the format.
         path: a file or folder, relative to the project's root; the demo ignores it.
         dates: of table: the form of dates, as strptime has it; "": ISO 8601.
+        delimiter: of table: what stands between two fields of a CSV file; "auto": what its header says.
+        encoding: of table: of CSV files, by Python's name; "auto": what their first bytes say, else UTF-8.
         most_rejects: the share of the items, images or purchases that may be faulty; above it ingest stops.
     """
 
     name: Literal["demo", "dvbpr", "table", "amazon_reviews"]
     path: Place
     dates: Annotated[str, Field(max_length=80)] = ""
+    delimiter: Literal["auto", ",", ";", "\t", "|"] = "auto"
+    encoding: Annotated[str, Field(max_length=40), AfterValidator(_is_encoding)] = "auto"
     most_rejects: bounds.SomeShare = 0.2
 
 
