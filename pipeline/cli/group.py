@@ -59,9 +59,9 @@ def _announced(function: Callable[..., None]) -> Callable[..., None]:
     return announced
 
 
-def say(text: str) -> None:
-    """Says what a stage has made, in a line or some, unless the program is to be quiet."""
-    if not Speech.quiet:
+def say(text: str, *, asked: bool = False) -> None:
+    """Says what a stage has made, in a line or some, unless the program is to be quiet and nobody asked for it."""
+    if asked or not Speech.quiet:
         click.echo(text)
 
 

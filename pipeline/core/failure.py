@@ -12,7 +12,8 @@ from types import FrameType, TracebackType
 from pipeline.core.errors import PipelineError, SettingsError
 
 FULL_DISK = "the disk is full: nothing half-written was left; make room and run the same command again"
-BEGINS_ANEW = "nothing half-written was left, and it begins anew"
+NOTHING_HALF = "nothing half-written was left"
+BEGINS_ANEW = f"{NOTHING_HALF}, and it begins anew"
 STOPPED, ENDED = 130, 143  # what a shell gives after Ctrl-C, and after SIGTERM
 NO_MEMORY = "not enough memory: nothing half-written was left; free some, or give smaller sizes in params.yaml"
 SOON = 0.05  # seconds
@@ -64,7 +65,7 @@ def keeping(what: str | Callable[[], str]) -> Iterator[None]:
 
 def stopped(error: BaseException) -> tuple[str, int]:
     """What the program says when it was stopped, and its exit status."""
-    kept = error.args[0] if isinstance(error, KeyboardInterrupt) and error.args else BEGINS_ANEW
+    kept = error.args[0] if isinstance(error, KeyboardInterrupt) and error.args else NOTHING_HALF
     return f"stopped; {kept}: run the same command again", ENDED if isinstance(error, Ended) else STOPPED
 
 

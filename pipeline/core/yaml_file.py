@@ -61,7 +61,8 @@ def read_value(text: str) -> object:
         _measure(text)
         return YAML(typ="safe").load(text)
     except (YAMLError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
-        raise ValueError(shortened(printable(" ".join(str(error).split())), 200)) from None
+        problem = getattr(error, "problem", None) or str(error)
+        raise ValueError(shortened(printable(" ".join(problem.split())), 200)) from None
 
 
 def _read(path: Path) -> bytes:

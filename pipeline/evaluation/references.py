@@ -19,7 +19,8 @@ from pipeline.core.files import write_aside
 from pipeline.core.lock import hold
 from pipeline.embeddings.store import Embeddings
 from pipeline.evaluation import results
-from pipeline.evaluation.evaluate import TestSplit, overview
+from pipeline.evaluation.evaluate import TestSplit
+from pipeline.evaluation.overview import overview
 from pipeline.heads.presets import IMAGE_CLASSIFIER, NEAREST_IMAGES, REFERENCES
 from pipeline.metrics.measure import Predictions, main_values, measure
 from pipeline.metrics.selection import best_threshold, micro_ap

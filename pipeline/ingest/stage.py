@@ -17,8 +17,9 @@ from pipeline.catalogue import tables
 from pipeline.catalogue.images import ImageWriter, write_images
 from pipeline.core import provenance
 from pipeline.core.errors import SourceError, Unusable
+from pipeline.core.failure import BEGINS_ANEW, keeping
 from pipeline.core.files import write_aside
-from pipeline.core.progress import Console, Progress
+from pipeline.core.progress import Progress
 from pipeline.ingest.columns import Columns
 from pipeline.ingest.raw import RawItem, RawPurchase, Reject, Source
 from pipeline.ingest.readers import open_source
@@ -36,8 +37,11 @@ UNLABELLED = "no category: it can be shown, but gives no label"
 UNPICTURED = "no usable image: the item can give a label, but is not shown"
 
 
-def ingest(project: Project, settings: "Settings") -> None:
-    """Reads the source that the settings name, writes the catalogue, and says what was refused.
+def ingest(project: Project, settings: "Settings") -> str:
+    """Reads the source that the settings name, and writes the catalogue.
+
+    Returns:
+        How much the catalogue holds, and what was refused or left out and why, for people.
 
     Raises:
         SourceError: when the source cannot be read, too much of it is faulty, or nothing of it can be used.
@@ -45,15 +49,39 @@ def ingest(project: Project, settings: "Settings") -> None:
     origin = "demo" if settings.source.name == "demo" else settings.source.path
     source = open_source(settings, project.catalogue.parent)
     most = settings.source.most_rejects
-    tally = build_catalogue(source, origin, project.catalogue, threads=os.cpu_count() or 1, most_rejects=most)
-    total = sum(tally.counts.values())
-    console = Console()
-    console.say(f"ingest: {total:,} refused or left out{f', see {project.catalogue}/rejects.csv' if total else ''}")
-    for line in tally.summary():
-        console.say(line)
+    with keeping(BEGINS_ANEW):
+        built = build_catalogue(source, origin, project.catalogue, threads=os.cpu_count() or 1, most_rejects=most)
+    total = sum(built.rejects.counts.values())
+    return "\n".join(
+        [
+            f"ingest: {built.items:,} items, {built.pictured:,} with an image ({built.images:,} distinct images), "
+            f"{built.purchases:,} purchases: {project.catalogue}",
+            f"ingest: {total:,} refused or left out{f', see {project.catalogue}/rejects.csv' if total else ''}",
+            *built.rejects.summary(),
+        ]
+    )
 
 
-def build_catalogue(source: Source, origin: str, folder: Path, *, threads: int, most_rejects: float = 1.0) -> Tally:
+@dataclass(frozen=True)
+class Built:
+    """How much a catalogue holds, and what was refused.
+
+    Attributes:
+        items: how many items.
+        pictured: how many of them have an image.
+        images: how many distinct images.
+        purchases: how many purchases.
+        rejects: what was refused.
+    """
+
+    items: int
+    pictured: int
+    images: int
+    purchases: int
+    rejects: Tally
+
+
+def build_catalogue(source: Source, origin: str, folder: Path, *, threads: int, most_rejects: float = 1.0) -> Built:
     """Writes the catalogue's folder: items, purchases, images.h5, rejects. It appears whole or not at all.
 
     Args:
@@ -64,7 +92,7 @@ def build_catalogue(source: Source, origin: str, folder: Path, *, threads: int, 
         most_rejects: the share of items, images or purchases that may be faulty.
 
     Returns:
-        What was refused.
+        How much it holds, and what was refused.
 
     Raises:
         SourceError: when no item has a usable image, no purchase is left, or too much is faulty.
@@ -88,7 +116,8 @@ def build_catalogue(source: Source, origin: str, folder: Path, *, threads: int, 
         rejects.frame().write_csv(aside / "rejects.csv")
         written = {"items": items.table.sorted(), "purchases": purchases.sorted(), "rejects": rejected.lazy()}
         tables.write_tables(aside, written, rejects.count_frame())
-    return rejects
+    distinct = len({row for row in items.images.values() if row is not None})
+    return Built(len(items.images), pictured, distinct, len(purchases), rejects)
 
 
 @dataclass(frozen=True)

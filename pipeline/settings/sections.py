@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline.core import bounds
@@ -69,6 +69,14 @@ class SplitSettings(Section):
         return self
 
 
+def _stop(value: object) -> object:
+    """What is never a label: a list of categories, or the source's own."""
+    names = value if isinstance(value, list) else []
+    if value == "auto" or (names is value and len(names) <= 10_000 and all(isinstance(name, str) for name in names)):
+        return value
+    raise PydanticCustomError("stop", "Input should be auto, or a list of categories")
+
+
 class SetSettings(Section):
     """How purchases become labelled sets; the published protocol, as parameters.
 
@@ -78,7 +86,7 @@ class SetSettings(Section):
         held_out: for `next`, last purchases held out where the source does not divide them.
         drop_above_mean: users with more than this multiple of the mean number of purchases are left out.
         lower_case: whether categories are lower-cased.
-        stop_categories: categories that are never a label.
+        stop_categories: categories that are never a label; "auto": those that the source's kind has (`sets.labels`).
         new_items: share of the items, drawn by a hash of their id, that only validation and test sets show, which then
             show no others; 0: users share items, as in the published protocol.
         least_items: least items that have a category, for it to be a label.
@@ -90,7 +98,7 @@ class SetSettings(Section):
     held_out: Few
     drop_above_mean: bounds.Weight
     lower_case: bool
-    stop_categories: Annotated[list[str], Field(max_length=10_000)]
+    stop_categories: Annotated[Literal["auto"] | list[str], PlainValidator(_stop)] = "auto"
     least_items: Count
     new_items: bounds.SomeShare
     split: SplitSettings

@@ -160,11 +160,13 @@ def load(path: Path, changes: Iterable[str] = ()) -> Settings:
     content, changes = read_yaml(path), list(changes)
     for change in changes:
         _replace(content, change)
-    origin = f"--set, or {path}" if changes else f"{path}"
     try:
         return Settings.model_validate(content)
     except (SettingsError, pydantic.ValidationError) as error:
+        if changes:
+            load(path)  # where the fault is the file's, it says so
         fault = str(error) if isinstance(error, SettingsError) else describe(error, Settings)
+        origin = "--set" if changes else path
         raise SettingsError(f"{origin}: {shortened(printable(fault), MOST_CHARACTERS)}") from None
 
 
