@@ -85,6 +85,10 @@ class Project:
         """What a run that makes such weights keeps on its way."""
         return self.root / "cache/finetuning" / backbone
 
+    def unfinished(self, *names: str) -> Path:
+        """Runs that are finished, of training that is not: the same command goes on from them."""
+        return self.root.joinpath("cache/unfinished", *names)
+
     @property
     def specs(self) -> Path:
         """Each compared head as it is built: its spec, and digests of the code that its pool is made of."""

@@ -10,7 +10,7 @@ from pipeline.evaluation import ablation
 from pipeline.evaluation.ablation import ablate, switches
 from pipeline.heads.registry import parse, specs
 from pipeline.sets.building import of_one_image
-from pipeline.training.tuning import Data
+from pipeline.training.fit import Data
 from tests.support.world import KINDS, World
 
 HEADS = ["average", "attention_cg"]
@@ -53,11 +53,11 @@ def ablated(tmp_path_factory) -> Ablated:
     world, trained, rates = World(tmp_path_factory.mktemp("world"), changes), [], []
     world.write_catalogue()
 
-    def tune(spec, data, settings):
+    def tune(spec, data, settings, **how):
         trained.append((spec.model_dump(), data))
         assert settings.seeds == [0]
         rates.append((settings.learning_rates, settings.cycles, settings.positive_weight))
-        return plain(spec, data, settings)
+        return plain(spec, data, settings, **how)
 
     with pytest.MonkeyPatch.context() as patch:
         plain = ablation.tune

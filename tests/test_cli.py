@@ -280,7 +280,9 @@ def test_ctrl_c_is_one_line_and_leaves_nothing_half_done(project):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert errors.strip().splitlines()[-1] == "visagg: stopped; what is finished is kept: run the same command again"
+    assert errors.strip().splitlines()[-1] == (
+        "visagg: stopped; nothing half-written was left, and it begins anew: run the same command again"
+    )
     assert "Traceback" not in errors
     assert not list((project / "data").glob("*catalogue*")) and not list((project / "data").glob(".*"))
 

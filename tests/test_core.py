@@ -2,6 +2,7 @@
 
 import io
 import os
+import time
 from contextlib import suppress
 from types import SimpleNamespace
 
@@ -9,34 +10,59 @@ import numpy as np
 import pytest
 
 from pipeline.core import files, progress, provenance
-from pipeline.core.progress import Console, Notes, Progress
+from pipeline.core.progress import Console, Notes, Progress, Speech, Work
 from pipeline.core.vectors import cosines
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that stands still until a test moves its `now`."""
+    """A clock that stands still until a test moves its `now`; the watch over silence looks often."""
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(progress, "BAR_SECONDS", 0.005)
     return clock
 
 
-def test_without_a_terminal_there_is_a_line_a_minute_and_one_at_the_end(clock, capsys):
-    with Console().progress("embed", 200, "images") as counter:
-        for _ in range(4):
-            clock.now += 25
+@pytest.fixture
+def said(capsys):
+    """What is said on standard error, a line each; waits until there are so many."""
+    said = []
+
+    def lines(count):
+        for _ in range(4000):
+            said.extend(capsys.readouterr().err.splitlines())
+            if len(said) >= count:
+                break
+            time.sleep(0.005)
+        return said
+
+    return lines
+
+
+def test_what_is_under_way_says_what_it_is_then_once_a_minute_how_far_and_at_last_how_much(clock, said):
+    with Work("train lite0 average: fits a head"):
+        clock.now += progress.FIRST_SECONDS
+        assert said(1) == ["train lite0 average: fits a head"]
+        with Console().progress("embed", 2000, "images") as counter:
             counter.add(20)
-        assert counter.done == 80
-    first, last = capsys.readouterr().err.splitlines()
-    assert first == "embed: 60 images of 200, 175 s left, 0.8 a second"
-    assert last == "embed: 80 images of 200, 150 s left, 0.8 a second"
+            clock.now += 80
+            assert said(2)[1:] == ["embed: 20 of 2,000 images, 2.2 h left, 15.0 a minute"]
+            with Progress("part", 4, "epochs") as part:
+                part.add(3)
+                part.expect_fewer(1)
+                clock.now += 60
+                line = (
+                    "embed: 20 of 2,000 images, 3.9 h left, 8.6 a minute; part: 3 of 3 epochs, 0 s left, 3.0 a minute"
+                )
+                assert said(3)[2:] == [line]
+    assert said(4)[3:] == ["embed: 20 images, 8.6 a minute"]
 
 
 def test_progress_of_an_unknown_total_says_no_time_left_and_an_error_has_the_last_word(clock, capsys):
     with Progress("ingest", None, "items") as counter:
-        clock.now += 10
+        clock.now += 2
         counter.add(5)
-    assert capsys.readouterr().err == "ingest: 5 items, 0.5 a second\n"
+    assert capsys.readouterr().err == "ingest: 5 items, 2.5 a second\n"
     with suppress(ValueError), Progress("ingest", None, "items") as counter:
         counter.add(5)
         raise ValueError
@@ -45,6 +71,22 @@ def test_progress_of_an_unknown_total_says_no_time_left_and_an_error_has_the_las
     with Notes().progress("embed", 3, "images") as counter:
         counter.add()
     assert capsys.readouterr().err == ""
+
+
+def test_who_asks_for_quiet_hears_nothing_and_who_asks_for_more_hears_it_sooner(clock, said):
+    Speech.choose(quiet=True)
+    try:
+        with Progress("ingest", None, "items") as counter:
+            counter.add(5)
+            clock.now += 600
+            Console().say("a line")
+        Speech.choose(verbose=True)
+        with Progress("ingest", None, "items") as counter:
+            Console().say("it begins")
+            clock.now += progress.OFTEN_SECONDS
+            assert said(2) == ["it begins", "ingest: 0 items"]
+    finally:
+        Speech.choose()
 
 
 def test_on_a_terminal_there_is_a_bar_that_goes_away(monkeypatch):

@@ -162,9 +162,9 @@ def test_malformed_records_are_rejected_and_the_rest_is_read(tmp_path):
         odd.image()
     purchases = [entry for entry in source.purchases() if isinstance(entry, Reject) or entry.source_split == "train"]
     assert purchases[:3] == [
-        Reject("purchase", "", "not a record"),
-        Reject("purchase", "B0", "no time"),
-        Reject("purchase", "B99", "the item is not in the file"),
+        Reject("purchase", "", "not a record", "odd.npy", field="train", value="5"),
+        Reject("purchase", "B0", "no time", "odd.npy", field="unixReviewTime"),
+        Reject("purchase", "B99", "the item is not in the file", "odd.npy", field="productid", value="99"),
     ]
     assert all(isinstance(entry, Reject) for entry in purchases[3:-1]) and len(purchases) == 8
     assert purchases[-1] == RawPurchase("7", "B1", 8, "train")

@@ -205,7 +205,8 @@ print({"torch", "timm", "openvino"} & {*sys.modules})
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code, *words]
     again = subprocess.run(command, env=environment, cwd=project, capture_output=True, text=True)
-    assert (again.stdout, again.stderr) == ("set()\n", "")
+    said = f"embed lite0: 3 vectors of 1,024 numbers: {Path('cache/embeddings/lite0.h5')}\n"
+    assert (again.stdout, again.stderr) == ("set()\n", said)
 
 
 def test_another_backbone_s_store_is_refused_with_the_fields_that_differ(tmp_path):
@@ -220,7 +221,8 @@ def test_no_readable_image_at_all_fails_unless_they_are_a_part(tmp_path):
     with pytest.raises(StageError, match="tiny: not one of 2 images"):
         embed(catalogue, [target], options())
     embed(catalogue, [target], options(notes := Notes()), whole_catalogue=False)
-    assert notes.lines == ["embed tiny: 2 of 2 images are unreadable"]
+    [line] = notes.lines
+    assert line.startswith("embed tiny: 0 vectors of 16 numbers, 2 of 2 images are unreadable: ")
 
 
 def test_an_engine_s_error_surfaces_and_what_was_finished_before_it_is_kept(tmp_path, monkeypatch):
@@ -255,6 +257,7 @@ def test_a_run_says_its_engine_first_and_where_the_time_went_last(tmp_path, monk
     catalogue = bank(tmp_path / "images.h5", [jpeg(seed) for seed in range(3)])
     use(monkeypatch, means, batch_size=1)
     embed(catalogue, [target_of(tmp_path)], options(notes := Notes(), threads=1))
-    first, last = notes.lines
+    first, pace, last = notes.lines
     assert first == "embed tiny: fake float32, batches of 1"
-    assert re.fullmatch("embed: 3 images in .* a second; seconds over all threads: read .* sets the pace", last)
+    assert re.fullmatch("embed: 3 images in .* a second; seconds over all threads: read .* sets the pace", pace)
+    assert last == f"embed tiny: 3 vectors of 16 numbers: {tmp_path / 'tiny.h5'}"

@@ -68,7 +68,7 @@ def test_too_many_refusals_stop_with_their_reasons(tmp_path):
     with pytest.raises(SourceError, match=r"3 of 10 purchases cannot be used, .* 3 the time is") as raised:
         build_catalogue(table(tmp_path, times), "t", tmp_path / "c", threads=1, most_rejects=0.2)
     assert "\n" not in str(raised.value) and not (tmp_path / "c").exists()
-    said = build_catalogue(table(tmp_path, times), "t", tmp_path / "c", threads=1, most_rejects=0.3).summary()
+    said = build_catalogue(table(tmp_path, times), "t", tmp_path / "c", threads=1, most_rejects=0.3).rejects.summary()
     assert len(said) == 1 and "3 purchase: the time is neither" in said[0]
 
 
@@ -83,7 +83,7 @@ def test_items_that_are_kept_all_the_same_do_not_count_as_refused(tmp_path):
     picture = jpeg(1, 40, 40)
     items = [RawItem(str(number), [], "", lambda: picture) for number in range(5)]
     bought = [RawPurchase("u", "1", 0)]
-    said = build_catalogue(Given(items, bought), "t", tmp_path / "c", threads=1, most_rejects=0.0).summary()
+    said = build_catalogue(Given(items, bought), "t", tmp_path / "c", threads=1, most_rejects=0.0).rejects.summary()
     assert len(said) == 1 and "5 item: no category" in said[0]
     items += [Reject("item", "x", "no item_id")]
     with pytest.raises(SourceError, match=r"1 of 6 items cannot be used, more than .* 1 no item_id"):

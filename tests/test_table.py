@@ -41,16 +41,24 @@ def test_both_formats_give_the_same_catalogue(tmp_path, suffix):
         assert (dress.item_id, dress.title, dress.image()) == ("007", "Red, long", b"image")
         assert dress.categories == [["Clothing", "Women", "Dresses"], ["Sale"]]
         assert plain == RawItem("b", [], "", None)
-        assert nameless == Reject("item", "", "no item_id")
+        first = 2 if suffix == "csv" else 1  # a line of a file that has a header, or a row
+        at = {"file": f"items.{suffix}", "line": first}
+        assert [{"file": item.file, "line": item.line} for item in (dress, plain)] == [at, {**at, "line": first + 1}]
+        assert nameless == Reject("item", "", "no item_id", f"items.{suffix}", first + 2, "item_id")
         assert list(source.purchases()) == [
             RawPurchase("01", "007", 1_300_000_000, "train"),
             RawPurchase("01", "b", 86_400, "test"),
             RawPurchase("u2", "b", 3600, None),
-            Reject("purchase", "b", "no user_id"),
-            Reject("purchase", "", "no item_id"),
-            Reject("purchase", "b", UNKNOWN),
-            Reject("purchase", "b", "no time"),
-            Reject("purchase", "b", "split is none of train, validation, test"),
+            *(
+                Reject("purchase", item_id, reason, f"purchases.{suffix}", first + row, field, value)
+                for row, item_id, reason, field, value in (
+                    (3, "b", "no user_id", "user_id", ""),
+                    (4, "", "no item_id", "item_id", ""),
+                    (5, "b", UNKNOWN, "time", "soon"),
+                    (6, "b", "no time", "time", ""),
+                    (7, "b", "split is none of train, validation, test", "split", "Trian"),
+                )
+            ),
         ]
 
 
@@ -77,7 +85,7 @@ def test_parquet_times_of_every_type(tmp_path, times):
     purchases = {"user_id": [1, 2], "item_id": [7, 8], "time": times}
     assert list(TableSource(fill(tmp_path, "parquet", ITEMS, purchases)).purchases()) == [
         RawPurchase("1", "7", 86_400),
-        Reject("purchase", "8", "no time"),
+        Reject("purchase", "8", "no time", "purchases.parquet", 2, "time"),
     ]
 
 
@@ -152,9 +160,15 @@ FAULTS = {
     "both": (lambda folder: pl.DataFrame(ITEMS).write_parquet(folder / "items.parquet"), "both are there"),
     "column": (break_missing_column, "no column image, categories; expected item_id, .*found .*item_id, photo"),
     "type": (break_wrong_type, "column categories holds List"),
-    "empty": (lambda folder: (folder / "items.csv").write_bytes(b""), "not a readable csv file"),
-    "photo": (lambda folder: (folder / "items.csv").write_bytes(b"\xff\xd8\xff\xe0" * 99), "no column|not a readable"),
-    "not UTF-8": (lambda folder: (folder / "items.csv").write_bytes(b"item_id\n\xff\n"), "not a readable csv file"),
+    "empty": (lambda folder: (folder / "items.csv").write_bytes(b""), "it is empty; expected a header"),
+    "photo": (
+        lambda folder: (folder / "items.csv").write_bytes(b"\xff\xd8\xff\xe0" * 99),
+        "line 1: byte 0xff is not UTF-8",
+    ),
+    "not UTF-8": (
+        lambda folder: (folder / "items.csv").write_bytes(b"item_id\n\xff\n"),
+        "line 2: byte 0xff is not UTF-8",
+    ),
     "not Parquet": (break_parquet, "not a readable parquet file"),
 }
 

@@ -26,7 +26,8 @@ from pipeline.heads.classifier import build_head
 from pipeline.heads.spec import HeadSpec
 from pipeline.project import Project
 from pipeline.training import dataset
-from pipeline.training.tuning import Data, tune
+from pipeline.training.fit import Data
+from pipeline.training.tuning import tune
 
 if TYPE_CHECKING:
     from pipeline.settings.sections import TrainSettings

@@ -4,9 +4,10 @@ import sys
 
 import click
 
-from pipeline.cli.group import COUNT, Context, Names, cli, command
+from pipeline.cli.group import COUNT, Context, Names, cli, command, say
 
 Shard = tuple[int, int]
+JSON = click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -39,7 +40,7 @@ def ingest(context: Context) -> None:
     """Raw data to the catalogue: data/catalogue."""
     from pipeline.ingest.stage import ingest
 
-    ingest(context.project, context.settings)
+    say(ingest(context.project, context.settings))
 
 
 @command(cli)
@@ -47,7 +48,7 @@ def sets(context: Context) -> None:
     """Purchases to labelled image sets: data/sets.parquet, data/labels.json, data/description.json."""
     from pipeline.sets.stage import make_sets
 
-    make_sets(context.project, context.settings)
+    say(make_sets(context.project, context.settings))
 
 
 @command(cli)
@@ -55,7 +56,7 @@ def specs(context: Context) -> None:
     """The compared heads, resolved, with digests of their code, so that DVC sees which ones a change touches."""
     from pipeline.heads.declare import write_specs
 
-    write_specs(context.project, context.settings)
+    say(write_specs(context.project, context.settings))
 
 
 @command(cli)
@@ -105,18 +106,19 @@ def train(context: Context, *, backbone: str, head: str) -> None:
     context.settings.require(backbone, head)
     from pipeline.training.stage import train
 
-    train(context.project, backbone, head, context.settings)
+    say(train(context.project, backbone, head, context.settings))
 
 
 @command(cli)
 @click.argument("backbone")
 @click.argument("heads", nargs=-1)
-def evaluate(context: Context, *, backbone: str, heads: Names) -> None:
+@JSON
+def evaluate(context: Context, *, backbone: str, heads: Names, as_json: bool) -> None:
     """Scores the test split with trained heads (default: those compared): cache/results/BACKBONE, or cache/tried."""
     context.settings.require(backbone, *heads)
     from pipeline.evaluation.evaluate import evaluate
 
-    click.echo(evaluate(context.project, backbone, heads, context.settings))
+    say(evaluate(context.project, backbone, heads, context.settings, as_json=as_json), asked=as_json)
 
 
 @command(cli)
@@ -124,7 +126,7 @@ def popularity(context: Context) -> None:
     """Scores the test split by popularity alone: cache/results/popularity."""
     from pipeline.evaluation.popularity import evaluate_popularity
 
-    evaluate_popularity(context.project, context.settings)
+    say(evaluate_popularity(context.project, context.settings))
 
 
 @command(cli)
@@ -134,7 +136,7 @@ def references(context: Context, *, backbone: str) -> None:
     context.settings.require(backbone)
     from pipeline.evaluation.references import evaluate_references
 
-    evaluate_references(context.project, backbone, context.settings)
+    say(evaluate_references(context.project, backbone, context.settings))
 
 
 @command(cli)
@@ -142,7 +144,7 @@ def ablate(context: Context) -> None:
     """Trains heads with each peculiarity of the published code: cache/ablation.json."""
     from pipeline.evaluation.ablation import ablate
 
-    ablate(context.project, context.settings)
+    say(ablate(context.project, context.settings))
 
 
 @command(cli)
@@ -150,7 +152,7 @@ def conditions(context: Context) -> None:
     """Trains heads on simulated users for whom labels are not just what photos show: cache/conditions.json."""
     from pipeline.evaluation.conditions import compare_under_conditions
 
-    compare_under_conditions(context.project, context.settings)
+    say(compare_under_conditions(context.project, context.settings))
 
 
 @command(cli)
@@ -160,18 +162,19 @@ def cost(context: Context, *, backbone: str) -> None:
     context.settings.require(backbone)
     from pipeline.evaluation.cost import measure_heads
 
-    measure_heads(context.project, backbone, context.settings)
+    say(measure_heads(context.project, backbone, context.settings))
 
 
 @command(cli)
 @click.argument("old", required=False)
 @click.argument("new", nargs=-1)
-def swap(context: Context, *, old: str | None, new: Names) -> None:
+@JSON
+def swap(context: Context, *, old: str | None, new: Names, as_json: bool) -> None:
     """Heads of OLD on NEW's vectors (default: what the settings list under swap): cache/adapters, cache/swap."""
     pairs = context.settings.swaps(old, new)
     from pipeline.swap.stage import swap
 
-    swap(context.project, pairs, context.settings)
+    say(swap(context.project, pairs, context.settings, as_json=as_json), asked=as_json)
 
 
 @command(cli)
@@ -182,7 +185,7 @@ def merge(context: Context, *, old: str | None, new: Names) -> None:
     pairs = context.settings.swaps(old, new)
     from pipeline.swap.merging import merge
 
-    click.echo(merge(context.project, pairs, context.settings))
+    say(merge(context.project, pairs, context.settings))
 
 
 @command(cli)
@@ -190,7 +193,7 @@ def gallery(context: Context) -> None:
     """Some test users, their images and every head's answer, for the report's page: cache/gallery.json."""
     from pipeline.report.gallery import make_gallery
 
-    make_gallery(context.project, context.settings)
+    say(make_gallery(context.project, context.settings))
 
 
 @command(cli)
@@ -198,4 +201,4 @@ def report(context: Context) -> None:
     """Saved results to tables, plots and a page: reports/."""
     from pipeline.report.stage import report
 
-    click.echo(report(context.project, context.settings))
+    say(report(context.project, context.settings))

@@ -29,11 +29,12 @@ def cache() -> None:
 
 
 @command(cache, "ls")
-def list_stores(context: Context) -> None:
+@click.option("--json", "as_json", is_flag=True, help="A list of objects, one a store.")
+def list_stores(context: Context, *, as_json: bool) -> None:
     """Shows each store: what made it, its rows by status, its size."""
     from pipeline.embed.verify import describe_all
 
-    click.echo(describe_all(context.project), nl=False)
+    click.echo(describe_all(context.project, as_json=as_json), nl=False)
 
 
 @command(cache)

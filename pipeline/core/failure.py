@@ -2,17 +2,71 @@
 
 import _thread
 import errno
+import signal
 import sys
 import threading
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType, TracebackType
 
 from pipeline.core.errors import PipelineError, SettingsError
 
 FULL_DISK = "the disk is full: nothing half-written was left; make room and run the same command again"
-STOPPED = ("stopped; what is finished is kept: run the same command again", 130)  # what a shell gives after Ctrl-C
+NOTHING_HALF = "nothing half-written was left"
+BEGINS_ANEW = f"{NOTHING_HALF}, and it begins anew"
+STOPPED, ENDED = 130, 143  # what a shell gives after Ctrl-C, and after SIGTERM
 NO_MEMORY = "not enough memory: nothing half-written was left; free some, or give smaller sizes in params.yaml"
 SOON = 0.05  # seconds
 OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # how torch says it
+
+
+class Ended(KeyboardInterrupt):
+    """The program was asked to end by SIGTERM; handled as Ctrl-C is."""
+
+
+def heed_signals() -> None:
+    """Has SIGTERM stop the program as Ctrl-C does, so that nothing half-written stays."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Ended
+
+    with suppress(ValueError):  # not in the main thread: a program of somebody else's, who heeds his own signals
+        signal.signal(signal.SIGTERM, end)
+
+
+def ignore_signals() -> None:
+    """From now on nothing stops the program: it is ending."""
+    with suppress(ValueError):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def keeping(what: str | Callable[[], str]) -> Iterator[None]:
+    """Says what is kept, should the block be stopped by Ctrl-C or SIGTERM.
+
+    Args:
+        what: a clause, or what makes it then.
+
+    >>> try:
+    ...     with keeping("3 runs are kept"):
+    ...         raise KeyboardInterrupt
+    ... except KeyboardInterrupt as stop:
+    ...     print(*stopped(stop))
+    stopped; 3 runs are kept: run the same command again 130
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if not stop.args:
+            stop.args = (what if isinstance(what, str) else what(),)
+        raise
+
+
+def stopped(error: BaseException) -> tuple[str, int]:
+    """What the program says when it was stopped, and its exit status."""
+    kept = error.args[0] if isinstance(error, KeyboardInterrupt) and error.args else NOTHING_HALF
+    return f"stopped; {kept}: run the same command again", ENDED if isinstance(error, Ended) else STOPPED
 
 
 def heed_destructors() -> None:

@@ -48,6 +48,23 @@ def read_yaml(path: Path) -> object:
         raise SettingsError(f"{path} is not YAML: {shortened(printable(' '.join(str(error).split())), 200)}") from None
 
 
+def read_value(text: str) -> object:
+    """What a YAML value says that was given by itself, such as on the command line.
+
+    Raises:
+        ValueError: when it is none, or more than any setting needs; with why, in a line.
+
+    >>> read_value("[1, 1e-3, true]")
+    [1, 0.001, True]
+    """
+    try:
+        _measure(text)
+        return YAML(typ="safe").load(text)
+    except (YAMLError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
+        problem = getattr(error, "problem", None) or str(error)
+        raise ValueError(shortened(printable(" ".join(problem.split())), 200)) from None
+
+
 def _read(path: Path) -> bytes:
     """The bytes of a regular file; a pipe is not waited for."""
     if "\0" in str(path):

@@ -22,7 +22,7 @@ from pipeline.core.lock import hold
 from pipeline.core.progress import Console, Notes
 from pipeline.embed.backbones.backbone import open_backbone
 from pipeline.embed.stream import CONSOLE, RunOptions, embed
-from pipeline.embed.target import Target, open_stores, report_unreadable
+from pipeline.embed.target import Target, open_stores, report
 from pipeline.embeddings.store import Embeddings
 from pipeline.embeddings.writer import EmbeddingWriter
 
@@ -170,7 +170,7 @@ def embed_in_parts(work: Work, workers: Workers, *, rebuild: bool = False, conso
             _run(tasks, console)
         for target, store in zip(targets, stores, strict=True):
             _collect(target, store)
-        report_unreadable(targets, stores, console, whole_catalogue=True)
+        report(targets, stores, console, whole_catalogue=True)
 
 
 def _groups(targets: Sequence[Target], stores: Sequence[EmbeddingWriter]) -> list[tuple[dict[str, Target], np.ndarray]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.catalogue.images import Images
 from pipeline.core.errors import StageError
+from pipeline.core.failure import keeping
 from pipeline.embed import parts, stream
 from pipeline.embed.backbones.backbone import open_backbone
 from pipeline.embed.finetune.weights import require_weights
@@ -36,6 +37,7 @@ class Division:
 
 
 WHOLE = Division()
+KEPT = "the vectors that are stored stay, and it goes on from there"
 
 
 def embed(
@@ -56,6 +58,13 @@ def embed(
     Raises:
         PipelineError: as `open_backbone`, `stream.embed` and `parts.embed_in_parts`.
     """
+    with keeping(KEPT):
+        _embed(project, backbones, settings, division=division)
+
+
+def _embed(
+    project: Project, backbones: Mapping[str, "BackboneSettings"], settings: "EmbedSettings", *, division: Division
+) -> None:
     images = Images(project.images)
     targets = [_target(project, alias, backbone) for alias, backbone in backbones.items()]
     if division.shard:

@@ -16,7 +16,7 @@ from pipeline.core.progress import Console
 from pipeline.embed.flow import InferenceQueue, decoding, pool
 from pipeline.embed.lane import Lane
 from pipeline.embed.stopwatch import Stopwatch
-from pipeline.embed.target import Target, open_stores, report_unreadable
+from pipeline.embed.target import Target, open_stores, report
 from pipeline.embeddings.writer import EmbeddingWriter
 from pipeline.images import Crop, prepare
 
@@ -70,7 +70,7 @@ def embed(
         pairs = zip(targets, stores, strict=True)
         if unfinished := [(target, store) for target, store in pairs if len(store.pending())]:
             fill(images, [open_lane(images, *pair, options=options) for pair in unfinished], options)
-        report_unreadable(targets, stores, options.console, whole_catalogue=whole_catalogue)
+        report(targets, stores, options.console, whole_catalogue=whole_catalogue)
 
 
 def open_lane(images: Images, target: Target, store: EmbeddingWriter, *, options: RunOptions) -> Lane:

@@ -55,10 +55,10 @@ def open_stores(images: Images, targets: Sequence[Target], *, rebuild: bool = Fa
         ]
 
 
-def report_unreadable(
+def report(
     targets: Sequence[Target], stores: Sequence[EmbeddingWriter], console: Console, *, whole_catalogue: bool
 ) -> None:
-    """Says how many images are unreadable.
+    """Says how many vectors there are, and how many images are unreadable.
 
     Args:
         targets: the backbones and their stores.
@@ -73,5 +73,5 @@ def report_unreadable(
         done, unreadable = store.count(DONE), store.count(UNREADABLE)
         if unreadable and not done and whole_catalogue:
             raise StageError(f"{target.name}: not one of {unreadable} images could be read")
-        if unreadable:
-            console.say(f"embed {target.name}: {unreadable} of {done + unreadable} images are unreadable")
+        lost = f", {unreadable:,} of {done + unreadable:,} images are unreadable" if unreadable else ""
+        console.say(f"embed {target.name}: {done:,} vectors of {target.backbone.dim:,} numbers{lost}: {target.path}")

@@ -1,5 +1,6 @@
 """Looks after embedding stores: what there is, and whether it is whole."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,10 +44,19 @@ class Check:
     repair: bool = False
 
 
-def describe_all(project: Project) -> str:
-    """Every store in a line."""
+def describe_all(project: Project, *, as_json: bool = False) -> str:
+    """Every store in a line; or all as JSON."""
     stores = sorted(project.stores.glob("*.h5"))
+    if as_json:
+        return json.dumps([_counted(describe(store)) for store in stores], indent=2) + "\n"
     return "".join("  ".join(f"{name} {value}" for name, value in describe(store).items()) + "\n" for store in stores)
+
+
+def _counted(described: dict[str, str]) -> dict[str, str | int]:
+    """The same with numbers in place of numbers in words."""
+    numbers = ("pixels", "dim", "done", "pending", "unreadable", "bytes")
+    whole = {name: value.replace(",", "") for name, value in described.items() if name in numbers}
+    return described | {name: int(value) for name, value in whole.items() if value.isdecimal()}
 
 
 def describe(path: Path) -> dict[str, str]:

@@ -16,6 +16,7 @@ import polars as pl
 
 from pipeline.catalogue.labelled_sets import Sets, read_sets
 from pipeline.core import handover
+from pipeline.core.failure import keeping
 from pipeline.core.lock import hold
 from pipeline.core.progress import Progress
 from pipeline.embeddings.store import Embeddings
@@ -28,7 +29,9 @@ from pipeline.project import Project
 from pipeline.sets.building import of_one_image
 from pipeline.training import dataset
 from pipeline.training.dataset import Dataset
-from pipeline.training.tuning import Data, Tuned, tune
+from pipeline.training.fit import Data
+from pipeline.training.kept_runs import KeptRuns
+from pipeline.training.tuning import Tuned, tune
 
 if TYPE_CHECKING:
     from pipeline.settings.settings import Settings
@@ -124,31 +127,36 @@ class Splits:
         return cls(**splits, one_image=one_image)
 
 
-def ablate(project: Project, settings: "Settings") -> None:
+def ablate(project: Project, settings: "Settings") -> str:
     """Trains and scores heads with each of their switches, the first seed of each, and writes the values as JSON.
 
     Of each metric and switch: `value` and its interval; `difference` from the head without switches, and its interval,
     where both have the same test sets. Of each switch that all heads can have: how many times as high as the first
     head's F1 at 10 another's is, by both definitions. Tuning tries the shortest cycle alone, where no switch says more.
 
+    Returns:
+        How much was compared, and where it is, for people.
+
     Raises:
         StoreError, StageError: when an earlier stage's result is missing, unfinished or damaged.
     """
-    backbone = settings.ablation.backbone
-    with hold(project.ablation):
+    backbone, kept = settings.ablation.backbone, KeptRuns(project.unfinished("ablate"))
+    with hold(project.ablation), keeping(kept.said):
         sets = read_sets(project.sets, project.labels)
         splits = Splits.load(project, Embeddings(project.store(backbone)), sets, settings=settings)
         specs = {head: settings.head(head) for head in settings.ablation.heads}
         most, longest = settings.sets.max_images, settings.train.cycles[-1]
         todo = [(head, switch) for head, spec in specs.items() for switch in switches(spec, most, longest=longest)]
-        trials = {head: Trials(spec, splits, settings) for head, spec in specs.items()}
+        trials = {head: Trials(spec, splits, settings, kept=kept) for head, spec in specs.items()}
         rows = []
-        with Progress("ablate", len(todo), "heads") as progress:
+        with Progress("ablate", len(todo), "trainings") as progress:
             for head, switch in todo:
                 rows.append({"head": head, "switch": switch.name, **trials[head].measure(switch)})
                 progress.add()
         content = {"sets_digest": sets.digest, "backbone": backbone, "rows": rows, "ratios": ratios(trials)}
         handover.write_record(project.ablation, content)
+        kept.clear()
+    return f"ablate: {len(todo)} peculiarities of {len(specs)} heads on {backbone}: {project.ablation}"
 
 
 class Trials:
@@ -159,11 +167,12 @@ class Trials:
             resamples.
     """
 
-    def __init__(self, spec: HeadSpec, splits: Splits, settings: "Settings"):
+    def __init__(self, spec: HeadSpec, splits: Splits, settings: "Settings", *, kept: KeptRuns):
         self.values: dict[str, dict[str, np.ndarray]] = {}
         self._spec, self._splits, self._resamples = spec, splits, settings.evaluate.resamples
         quick = {"seeds": settings.train.seeds[:1], "cycles": settings.train.cycles[:1]}
         self._settings = settings.train.model_copy(update=quick)
+        self._kept = kept
         self._trained: dict[tuple, Tuned] = {}  # what is only tested otherwise is not trained again
 
     def measure(self, switch: Switch) -> dict[str, dict]:
@@ -180,7 +189,8 @@ class Trials:
         if key not in self._trained:
             spec = parse({**self._spec.model_dump(), **switch.spec})
             settings = self._settings.model_copy(update=switch.train)
-            self._trained[key] = tune(spec, Data(self._splits.train, chosen_on), settings)
+            data = Data(self._splits.train, chosen_on)
+            self._trained[key] = tune(spec, data, settings, name=switch.name, kept=self._kept)
         return self._trained[key]
 
     def _values(self, tuned: Tuned, switch: Switch, test: Dataset) -> dict[str, np.ndarray]:

@@ -12,6 +12,7 @@ import polars as pl
 
 from pipeline.catalogue.labelled_sets import read_image_labels, read_sets
 from pipeline.core import handover
+from pipeline.core.failure import keeping
 from pipeline.core.lock import hold
 from pipeline.core.progress import Progress
 from pipeline.embeddings.store import Embeddings
@@ -21,7 +22,9 @@ from pipeline.project import Project
 from pipeline.sets.simulation import Case, simulate
 from pipeline.training import dataset
 from pipeline.training.dataset import Dataset
-from pipeline.training.tuning import Data, tune
+from pipeline.training.fit import Data
+from pipeline.training.kept_runs import KeptRuns
+from pipeline.training.tuning import tune
 
 if TYPE_CHECKING:
     from pipeline.heads.spec import HeadSpec
@@ -32,17 +35,20 @@ METRICS = ("micro_ap", "micro_f1")
 Samples = dict[str, np.ndarray]  # of each metric: float64 [seeds, 1 + t]
 
 
-def compare_under_conditions(project: Project, settings: "Settings") -> None:
+def compare_under_conditions(project: Project, settings: "Settings") -> str:
     """Trains heads on the simulated users of each case, and writes their test values as JSON.
 
     Of each case and head: the metric values with their intervals, and validation's. Of each case: the head that
     validation prefers, the one that is best on test, and how far the first is from each other head, paired.
 
+    Returns:
+        Which head did best in each case, and where the values are, for people.
+
     Raises:
         StoreError, StageError: when an earlier stage's result is missing, unfinished or damaged, or a split is empty.
     """
-    chosen = settings.conditions
-    with hold(project.conditions):
+    chosen, kept = settings.conditions, KeptRuns(project.unfinished("conditions"))
+    with hold(project.conditions), keeping(kept.said):
         sets = read_sets(project.sets, project.labels)
         shown = read_image_labels(project.image_labels, project.labels)
         specs = {name: settings.head(name) for name in chosen.heads}
@@ -55,10 +61,13 @@ def compare_under_conditions(project: Project, settings: "Settings") -> None:
                     drawn = Case(**case.model_dump())
                     frame = simulate(shown, len(sets.labels), drawn, users=chosen.users, seed=chosen.seed)
                     data = _gather(frame, len(sets.labels), store, name=name)
-                    cases.append({"case": name, **_compare(specs, data, settings)})
+                    cases.append({"case": name, **_compare(specs, data, settings, kept=kept)})
                     progress.add()
         content = {"sets_digest": sets.digest, "backbone": chosen.backbone, "users": chosen.users, "cases": cases}
         handover.write_record(project.conditions, content)
+        kept.clear()
+    lines = [f"conditions: {case['case']}: best on test users is {case['best']}" for case in cases]
+    return "\n".join([*lines, f"conditions: {len(cases) or 'no'} cases simulated: {project.conditions}"])
 
 
 def _gather(frame: pl.DataFrame, classes: int, store: Embeddings, *, name: str) -> dict[str, Dataset]:
@@ -69,10 +78,10 @@ def _gather(frame: pl.DataFrame, classes: int, store: Embeddings, *, name: str) 
     }
 
 
-def _compare(specs: "dict[str, HeadSpec]", data: dict[str, Dataset], settings: "Settings") -> dict:
+def _compare(specs: "dict[str, HeadSpec]", data: dict[str, Dataset], settings: "Settings", *, kept: KeptRuns) -> dict:
     """What the heads do in one case."""
     weights = sample_weights(len(data["test"]), settings.evaluate.resamples)
-    tried = {name: _try(spec, data, weights, settings=settings.train) for name, spec in specs.items()}
+    tried = {name: _try(spec, data, weights, settings=settings.train, kept=kept) for name, spec in specs.items()}
     samples = {name: values for name, (_, values) in tried.items()}
     on_validation = {name: validation for name, (validation, _) in tried.items()}
     on_test = {name: float(values["micro_ap"][:, 0].mean()) for name, values in samples.items()}
@@ -92,10 +101,10 @@ def _compare(specs: "dict[str, HeadSpec]", data: dict[str, Dataset], settings: "
 
 
 def _try(
-    spec: "HeadSpec", data: dict[str, Dataset], weights: np.ndarray, *, settings: "TrainSettings"
+    spec: "HeadSpec", data: dict[str, Dataset], weights: np.ndarray, *, settings: "TrainSettings", kept: KeptRuns
 ) -> tuple[float, Samples]:
     """Validation's micro average precision, mean over seeds, and the test values."""
-    tuned, test = tune(spec, Data(data["train"], data["validation"]), settings), data["test"]
+    tuned, test = tune(spec, Data(data["train"], data["validation"]), settings, kept=kept), data["test"]
     scores = [dataset.scores(run.head, test) for run in tuned.kept]
     thresholds = [run.threshold for run in tuned.kept]
     validation = float(np.mean([run.micro_ap for run in tuned.kept]))

@@ -24,10 +24,13 @@ ROUNDS = 60  # of all heads, interleaved, so that the machine's moods fall on ev
 WARM_UP = 10
 
 
-def measure_heads(project: Project, backbone: str, settings: "Settings") -> None:
+def measure_heads(project: Project, backbone: str, settings: "Settings") -> str:
     """Writes what a decision costs, of each compared head as it is trained and folded: parameters, milliseconds.
 
     Times are of one thread and one set of as many images as a set has at most.
+
+    Returns:
+        The cheapest and the dearest head, and where the costs are, for people.
 
     Raises:
         StoreError, StageError: when the store or the labels are missing or damaged.
@@ -56,6 +59,9 @@ def measure_heads(project: Project, backbone: str, settings: "Settings") -> None
             },
         }
         handover.write_record(project.cost(backbone), content)
+    ordered = sorted(heads, key=lambda name: times[name])
+    costs = " to ".join(f"{times[name]:.2f} ms ({name})" for name in dict.fromkeys((ordered[0], ordered[-1])))
+    return f"cost {backbone}: a decision takes {costs}, on this machine: {project.cost(backbone)}"
 
 
 def _milliseconds(heads: Mapping[str, nn.Module], x: Tensor) -> dict[str, float]:

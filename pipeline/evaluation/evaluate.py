@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import polars as pl
 import torch
-from tabulate import tabulate
 
 from pipeline.catalogue.labelled_sets import Sets, read_sets
 from pipeline.core.errors import StageError
+from pipeline.core.failure import BEGINS_ANEW, keeping
 from pipeline.core.files import write_aside
 from pipeline.core.lock import hold
 from pipeline.core.progress import Progress
 from pipeline.embeddings.store import Embeddings
 from pipeline.evaluation import results
-from pipeline.metrics.measure import OVERALL, Predictions, Protocol, Segment, main_values, measure, per_set, segments
+from pipeline.evaluation.overview import overview
+from pipeline.metrics.measure import Predictions, Protocol, Segment, main_values, measure, per_set, segments
 from pipeline.project import Project
 from pipeline.training import checkpoint, dataset
 from pipeline.training.checkpoint import TrainedHead
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from pipeline.settings.settings import Settings
 
 
-def evaluate(project: Project, backbone: str, heads: Sequence[str], settings: "Settings") -> str:
+def evaluate(
+    project: Project, backbone: str, heads: Sequence[str], settings: "Settings", *, as_json: bool = False
+) -> str:
     """Writes the test results of some heads that were trained on one backbone's vectors.
 
     Results of a head that is not compared go where no stage of the graph looks.
@@ -39,9 +42,10 @@ def evaluate(project: Project, backbone: str, heads: Sequence[str], settings: "S
         backbone: whose vectors.
         heads: which heads; none: all that are compared.
         settings: of the heads, and which k and how many resamples.
+        as_json: whether the answer is for programs.
 
     Returns:
-        The main metric values and where the results went, as a table for people.
+        The main metric values and where the results went, as a table for people, or as JSON.
 
     Raises:
         StageError, StoreError: when an earlier stage's result is missing, or belongs to another.
@@ -49,7 +53,8 @@ def evaluate(project: Project, backbone: str, heads: Sequence[str], settings: "S
     heads = list(dict.fromkeys(heads or settings.compare.heads))  # each once
     compared = {head: head in settings.compare.heads for head in heads}
     folders = {head: project.results(backbone, head, compared=compared[head]) for head in heads}
-    with hold(*(project.all_results(backbone) if compared[head] else folders[head] for head in heads)):
+    outs = [project.all_results(backbone) if compared[head] else folders[head] for head in heads]
+    with hold(*outs), keeping(BEGINS_ANEW):
         trained = {}
         for head in heads:
             folder = project.checkpoint(backbone, head, compared=compared[head])
@@ -64,7 +69,7 @@ def evaluate(project: Project, backbone: str, heads: Sequence[str], settings: "S
                 values = score(trained, store, test, folders={head: aside / head for head in heads})
         else:
             values = score(trained, store, test, folders=folders)
-    return overview([(f"{backbone} {head}", values[head], folders[head]) for head in heads])
+    return overview([(f"{backbone} {head}", values[head], folders[head]) for head in heads], as_json=as_json)
 
 
 @dataclass(frozen=True)
@@ -116,18 +121,6 @@ def score(
             values[name] = _evaluate(head, test, folders[name])
             progress.add()
     return values
-
-
-def overview(heads: Sequence[tuple[str, Mapping[str, float], Path]]) -> str:
-    """What was measured and where it went, a line a head: its name, main metric values and the results' folder.
-
-    >>> print(overview([("lite0 average", {metric.name: 0.5 for metric in OVERALL}, Path("R"))]))
-    head           micro F1    macro F1    micro AP    macro AP    results
-    -------------  ----------  ----------  ----------  ----------  ---------
-    lite0 average  0.5000      0.5000      0.5000      0.5000      R
-    """
-    rows = [[name, *(f"{measured[metric.name]:.4f}" for metric in OVERALL), folder] for name, measured, folder in heads]
-    return tabulate(rows, ["head", *(metric.title for metric in OVERALL), "results"], disable_numparse=True)
 
 
 def _evaluate(head: TrainedHead, test: TestSplit, folder: Path) -> dict[str, float]:

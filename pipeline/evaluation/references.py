@@ -16,18 +16,22 @@ import polars as pl
 import torch
 
 from pipeline.catalogue.labelled_sets import read_image_labels, read_sets
+from pipeline.core.failure import keeping
 from pipeline.core.files import write_aside
 from pipeline.core.lock import hold
 from pipeline.embeddings.store import Embeddings
 from pipeline.evaluation import results
 from pipeline.evaluation.evaluate import TestSplit
+from pipeline.evaluation.overview import overview
 from pipeline.heads.presets import IMAGE_CLASSIFIER, NEAREST_IMAGES, REFERENCES
-from pipeline.metrics.measure import Predictions, measure
+from pipeline.metrics.measure import Predictions, main_values, measure
 from pipeline.metrics.selection import best_threshold, micro_ap
 from pipeline.project import Project
 from pipeline.training import dataset
 from pipeline.training.dataset import Dataset
-from pipeline.training.tuning import Data, tune
+from pipeline.training.fit import Data
+from pipeline.training.kept_runs import NOT_KEPT, KeptRuns
+from pipeline.training.tuning import tune
 
 if TYPE_CHECKING:
     from pipeline.settings.sections import TrainSettings
@@ -38,27 +42,35 @@ MOST_KNOWN = 20_000  # training images among which the nearest are looked for, e
 # square of a catalogue's time
 
 
-def evaluate_references(project: Project, backbone: str, settings: "Settings") -> None:
+def evaluate_references(project: Project, backbone: str, settings: "Settings") -> str:
     """Writes the references' metric values on the test sets, a folder each.
+
+    Returns:
+        Their main metric values, and where all are, for people.
 
     Raises:
         StoreError, StageError: when an earlier stage's result is missing, unfinished or damaged.
     """
-    with hold(project.references(backbone)):
+    kept = KeptRuns(project.unfinished("references", backbone))
+    with hold(project.references(backbone)), keeping(kept.said):
         store, sets = Embeddings(project.store(backbone)), read_sets(project.sets, project.labels)
         shown = read_image_labels(project.image_labels, project.labels)
         validation = dataset.load(sets, store, "validation")
         test = TestSplit.load(project, store, settings.evaluate)
         images = dataset.gather(single_images(sets.split("train"), shown), len(sets.labels), store, name="training")
         predictions = {
-            IMAGE_CLASSIFIER: classify(Data(images, validation), test.data, settings.train),
+            IMAGE_CLASSIFIER: classify(Data(images, validation), test.data, settings.train, kept=kept),
             NEAREST_IMAGES: look_up(Data(images, validation), test.data),
         }
+        rows = []
         with write_aside(project.references(backbone)) as aside:
             aside.mkdir()
             for name, of_seeds in predictions.items():
                 values = measure(of_seeds, settings.train.seeds[: len(of_seeds)], test.protocol)
                 results.write(aside / name, values, sets_digest=sets.digest)
+                rows.append((f"{backbone} {name}", main_values(values), project.references(backbone) / name))
+        kept.clear()
+    return overview(rows)
 
 
 def single_images(sets: pl.DataFrame, shown: pl.DataFrame) -> pl.DataFrame:
@@ -85,9 +97,9 @@ def single_images(sets: pl.DataFrame, shown: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def classify(data: Data, test: Dataset, settings: "TrainSettings") -> list[Predictions]:
+def classify(data: Data, test: Dataset, settings: "TrainSettings", *, kept: KeptRuns = NOT_KEPT) -> list[Predictions]:
     """What the image classifier says of the test sets, a seed each; `data.train` are single images."""
-    tuned = tune(REFERENCES[IMAGE_CLASSIFIER], data, settings)
+    tuned = tune(REFERENCES[IMAGE_CLASSIFIER], data, settings, name=IMAGE_CLASSIFIER, kept=kept)
     return [Predictions(dataset.scores(run.head, test), test.truth(), run.threshold) for run in tuned.kept]
 
 

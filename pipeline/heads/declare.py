@@ -24,13 +24,18 @@ ROOM = "pipeline.heads"
 BUILDERS = (f"{ROOM}.classifier", f"{ROOM}.registry")  # what builds and reads every head
 
 
-def write_specs(project: Project, settings: "Settings") -> None:
-    """Writes HEAD.json for each head: compared, of ablation, references or conditions; removes those of others."""
+def write_specs(project: Project, settings: "Settings") -> str:
+    """Writes HEAD.json for each head: compared, of ablation, references or conditions; removes those of others.
+
+    Returns:
+        Which heads are compared, and where the files are, for people.
+    """
     with hold(project.specs, project.ablation_specs, project.reference_specs, project.condition_specs):
         _write(project.condition_specs, {name: settings.head(name) for name in settings.conditions.heads})
         _write(project.reference_specs, REFERENCES)
         _write(project.specs, settings.compared())
         _write(project.ablation_specs, {name: settings.head(name) for name in settings.ablation.heads})
+    return f"specs: {len(settings.compare.heads)} heads are compared: {project.specs}"
 
 
 def _write(folder: Path, specs: dict[str, HeadSpec]) -> None:

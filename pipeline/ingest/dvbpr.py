@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline.core.errors import SourceError, Unusable
 from pipeline.core.regular_file import LARGEST_IMAGE, open_regular
 from pipeline.ingest.allowance import ENTRY, IMAGE_FACTOR, IMAGE_FLOOR, NAME, Allowance
-from pipeline.ingest.raw import RawItem, RawPurchase, Reject
+from pipeline.ingest.raw import RawItem, RawPurchase, Reject, Wrong, at_fault
 from pipeline.ingest.standins import Span
 from pipeline.ingest.unpickle import read_objects
 
@@ -55,7 +55,7 @@ class DVBPR:
                 images.spend(self._image_size(record))
                 yield item
             except Unusable as fault:
-                yield Reject("item", self._ids.get(key) or str(key), fault.reason)
+                yield Reject("item", self._ids.get(key) or str(key), fault.reason, self.path.name, **at_fault(fault))
 
     def purchases(self) -> Iterator[RawPurchase | Reject]:
         """Yields each user's purchases, users by ascending key, splits in the order train, validation, test."""
@@ -67,7 +67,8 @@ class DVBPR:
                     reviews = (reviews,)
                 if not isinstance(reviews, list | tuple):
                     allowance.spend(ENTRY)
-                    yield Reject("purchase", "", "the user's purchases are not a list")
+                    reason = "the user's purchases are not a list"
+                    yield Reject("purchase", "", reason, self.path.name, field=source_split, value=str(user)[:100])
                     continue
                 for review in reviews:
                     purchase = self._purchase(user, source_split, review)
@@ -91,12 +92,14 @@ class DVBPR:
             raise Unusable("not a record")
         item_id = self._ids[key]
         if item_id is None:
-            raise Unusable("asin is not a short text")
+            raise Wrong("asin is not a short text", "asin", _field(record, "asin"))
         return RawItem(
             item_id=item_id,
             categories=_paths(_field(record, "categories"), allowance),
             title=self._title(_field(record, "title"), allowance),
             image=self._image(_field(record, "imgs")),
+            file=self.path.name,
+            image_name="imgs",
         )
 
     def _title(self, value: object, allowance: Allowance) -> str:
@@ -114,28 +117,29 @@ class DVBPR:
 
     def _purchase(self, user: int | str, source_split: str, review: object) -> RawPurchase | Reject:
         if not isinstance(review, dict):
-            return Reject("purchase", "", "not a record")
+            return Reject("purchase", "", "not a record", self.path.name, field=source_split, value=str(user)[:100])
         item_id = ""
         try:
             item_id = _short_text(review, "asin")
             item_id = self._item_id(_field(review, "productid"), item_id)
             user_id = _short_text(review, "reviewerID") or str(user)
-            return RawPurchase(user_id, item_id, _time(_field(review, "unixReviewTime")), source_split)
+            time = _time(_field(review, "unixReviewTime"))
+            return RawPurchase(user_id, item_id, time, source_split, self.path.name)
         except Unusable as fault:
-            return Reject("purchase", item_id, fault.reason)
+            return Reject("purchase", item_id, fault.reason, self.path.name, **at_fault(fault))
 
     def _item_id(self, index: object, asin: str) -> str:
         """The item that a review names by its index, or, without an index, by its asin."""
         if index is None:
             if not asin:
-                raise Unusable("no item")
+                raise Wrong("no item", "productid", "")
             return asin
         key = _key(index)
         if key is None:
-            raise Unusable("productid is not an index")
+            raise Wrong("productid is not an index", "productid", index)
         item_id = self._ids.get(key)
         if item_id is None:
-            raise Unusable("the item is not in the file")
+            raise Wrong("the item is not in the file", "productid", index)
         return item_id
 
 
@@ -179,7 +183,7 @@ def _short_text(record: dict, name: str) -> str:
     value = _field(record, name)
     text = "" if value is None else _text(value)
     if text is None:
-        raise Unusable(f"{name} is not a short text")
+        raise Wrong(f"{name} is not a short text", name, value)
     return text
 
 
@@ -195,16 +199,16 @@ def _paths(value: object, allowance: Allowance) -> list[list[str]]:
     if value is None:
         return []
     if not isinstance(value, list | tuple):
-        raise Unusable("categories are not a list")
+        raise Wrong("categories are not a list", "categories", value)
     # Counted before they are walked: each may be the same list again, which costs the file two bytes.
-    too_many = Unusable(f"more than {MOST_CATEGORIES} categories")
+    too_many = Wrong(f"more than {MOST_CATEGORIES} categories", "categories", "")
     if len(value) > MOST_CATEGORIES:
         raise too_many
     allowance.spend(NAME * len(value))
     if value and all(_text(name) is not None for name in value):
         value = [value]
     if not all(isinstance(path, list | tuple) for path in value):
-        raise Unusable("categories are not lists of text")
+        raise Wrong("categories are not lists of text", "categories", value)
     if sum(len(path) for path in value) > MOST_CATEGORIES:
         raise too_many
     allowance.spend(sum(NAME + (len(name) if isinstance(name, str | bytes) else 0) for path in value for name in path))
@@ -216,17 +220,17 @@ def _category(value: object) -> str:
     """A category's name without spaces around it."""
     text = _text(value)
     if text is None:
-        raise Unusable("categories are not lists of text")
+        raise Wrong("categories are not lists of text", "categories", value)
     return text.strip()
 
 
 def _time(value: object) -> int:
     if value is None:
-        raise Unusable("no time")
+        raise Wrong("no time", "unixReviewTime", "")
     if type(value) is float and value.is_integer():
         value = int(value)
     if type(value) is not int or value.bit_length() > 63:
-        raise Unusable("the time is not a number of seconds")
+        raise Wrong("the time is not a number of seconds", "unixReviewTime", value)
     return value
 
 

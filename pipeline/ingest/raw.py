@@ -1,8 +1,39 @@
 """What every source gives: items and purchases, one at a time, as the raw data has them."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from pipeline.core.errors import Unusable
+from pipeline.core.text import shortened, shown
+
+LONGEST_VALUE = 100  # characters of a value that is told
+
+
+class Wrong(Unusable):
+    """A field of a row cannot be used.
+
+    Args:
+        reason: why, in a few words.
+        field: its name.
+        value: what it holds.
+    """
+
+    def __init__(self, reason: str, field: str, value: object):
+        super().__init__(reason)
+        self.field, self.value = field, value
+
+
+def at_fault(fault: Unusable) -> dict[str, Any]:
+    """The field of a fault and what it holds, as a Reject has them.
+
+    >>> at_fault(Wrong("no time", "time", "")), at_fault(Unusable("not a record"))
+    ({'field': 'time', 'value': ''}, {})
+    """
+    if not isinstance(fault, Wrong):
+        return {}
+    text = fault.value if isinstance(fault.value, str) else shown(fault.value)
+    return {"field": fault.field, "value": shortened(text, LONGEST_VALUE).encode("utf-8", "replace").decode("utf-8")}
 
 
 @dataclass(frozen=True)
@@ -15,12 +46,17 @@ class RawItem:
         title: its name, or an empty string.
         image: reads the encoded image, so that it is in memory only while somebody looks at it; None where the
             source has no image. Raises Unusable with the reason when it cannot be read.
+        file, line: where the source has it, as of Reject.
+        image_name: what the source says of the image, for whoever looks for it.
     """
 
     item_id: str
     categories: list[list[str]]
     title: str
     image: Callable[[], bytes] | None
+    file: str = field(default="", compare=False)
+    line: int = field(default=0, compare=False)
+    image_name: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -32,12 +68,15 @@ class RawPurchase:
         item_id: the item, by its identifier; not yet known to exist.
         time: seconds since 1970, or any integer that orders a user's purchases.
         source_split: "train", "validation" or "test" where the source divides a user's purchases so; else None.
+        file, line: where the source has it, as of Reject.
     """
 
     user_id: str
     item_id: str
     time: int
     source_split: str | None = None
+    file: str = field(default="", compare=False)
+    line: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)

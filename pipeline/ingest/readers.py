@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.ingest.amazon.photos import open_photos
 from pipeline.ingest.amazon.source import AmazonReviews
+from pipeline.ingest.delimited import Form
 from pipeline.ingest.demo.shop import Demo
 from pipeline.ingest.dvbpr import DVBPR
 from pipeline.ingest.fetch.reading import Fetched
@@ -25,8 +26,8 @@ def _amazon_reviews(settings: "Settings", project: Project, scratch: Path) -> Am
 
 
 def _table(settings: "Settings", project: Project, _: Path) -> TableSource:
-    photos = Fetched(project.photos, settings.fetch.placeholder_items)
-    return TableSource(Path(settings.source.path), settings.source.dates, photos)
+    photos, chosen = Fetched(project.photos, settings.fetch.placeholder_items), settings.source
+    return TableSource(Path(chosen.path), chosen.dates, Form(chosen.delimiter, chosen.encoding), photos=photos)
 
 
 READERS: "dict[str, Callable[[Settings, Project, Path], Source]]" = {

@@ -170,12 +170,13 @@ def _items(
             continue
         item = entry.item
         if not item.item_id or item.item_id in images_of:
-            rejects.add(Reject("item", item.item_id, "item id occurs twice" if item.item_id else "no item id"))
+            reason = "item id occurs twice" if item.item_id else "no item id"
+            rejects.add(Reject("item", item.item_id, reason, item.file, item.line))
             continue
         if entry.image is None:
             rejects.add(_unpictured(entry))
         if not any(item.categories):
-            rejects.add(Reject("item", item.item_id, UNLABELLED, is_fault=False))
+            rejects.add(Reject("item", item.item_id, UNLABELLED, item.file, item.line, is_fault=False))
         images_of[item.item_id] = row = _row(entry, bank)
         rows.add((item.item_id, row, item.categories, item.title))
     return Items(rows, images_of, seen)
@@ -183,7 +184,9 @@ def _items(
 
 def _unpictured(entry: _CheckedItem) -> Reject:
     """Why an item has no image; it is no fault where the source never had one."""
-    return Reject("image", entry.item.item_id, entry.fault, is_fault=entry.fault != tables.NO_IMAGE)
+    item, is_fault = entry.item, entry.fault != tables.NO_IMAGE
+    field = "image" if item.image_name else ""
+    return Reject("image", item.item_id, entry.fault, item.file, item.line, field, item.image_name, is_fault=is_fault)
 
 
 def _row(entry: _CheckedItem, bank: ImageBank) -> int | None:
@@ -206,7 +209,8 @@ def _purchases(
             rejects.add(entry)
             continue
         if fault := _fault(entry, images_of):
-            rejects.add(Reject("purchase", entry.item_id, fault, is_fault=fault != UNPICTURED))
+            is_fault = fault != UNPICTURED
+            rejects.add(Reject("purchase", entry.item_id, fault, entry.file, entry.line, is_fault=is_fault))
         if fault in (None, UNPICTURED):
             rows.add((entry.user_id, entry.item_id, entry.time, entry.source_split))
     return Purchases(rows, seen)

@@ -2,6 +2,7 @@
 
 import os
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -10,8 +11,8 @@ import polars as pl
 
 from pipeline.catalogue import tables
 from pipeline.catalogue.images import write_images
+from pipeline.core.failure import BEGINS_ANEW, keeping
 from pipeline.core.files import write_aside
-from pipeline.core.progress import Console
 from pipeline.ingest.marker import simulated_of
 from pipeline.ingest.raw import Source
 from pipeline.ingest.readers import open_source
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
     from pipeline.settings.settings import Settings
 
 
-def ingest(project: Project, settings: "Settings") -> None:
-    """Reads the source that the settings name, writes the catalogue, and says what was refused.
+def ingest(project: Project, settings: "Settings") -> str:
+    """Reads the source that the settings name, and writes the catalogue.
+
+    Returns:
+        How much the catalogue holds, and what was refused or left out and why, for people.
 
     Raises:
         SourceError: when the source cannot be read, too much of it is faulty, or nothing of it can be used.
@@ -32,24 +36,48 @@ def ingest(project: Project, settings: "Settings") -> None:
     origin, data = origin_of(settings), project.catalogue.parent
     data.mkdir(parents=True, exist_ok=True)
     source = open_source(settings, project, scratch=data)
-    tally = build_catalogue(
-        source,
-        origin,
-        project.catalogue,
-        threads=os.cpu_count() or 1,
-        most_rejects=settings.source.most_rejects,
-        simulated=simulated_of(settings.source),
+    with keeping(BEGINS_ANEW):
+        built = build_catalogue(
+            source,
+            origin,
+            project.catalogue,
+            threads=os.cpu_count() or 1,
+            most_rejects=settings.source.most_rejects,
+            simulated=simulated_of(settings.source),
+        )
+    total = sum(built.rejects.counts.values())
+    return "\n".join(
+        [
+            f"ingest: {built.items:,} items, {built.pictured:,} with an image ({built.images:,} distinct images), "
+            f"{built.purchases:,} purchases: {project.catalogue}",
+            f"ingest: {total:,} refused or left out{f', see {project.catalogue}/rejects.csv' if total else ''}",
+            *built.rejects.summary(),
+        ]
     )
-    total = sum(tally.counts.values())
-    console = Console()
-    console.say(f"ingest: {total:,} refused or left out{f', see {project.catalogue}/rejects.csv' if total else ''}")
-    for line in tally.summary():
-        console.say(line)
 
 
 def origin_of(settings: "Settings") -> str:
     """The source's name in messages."""
     return "demo" if settings.source.name == "demo" else settings.source.path
+
+
+@dataclass(frozen=True)
+class Built:
+    """How much a catalogue holds, and what was refused.
+
+    Attributes:
+        items: how many items.
+        pictured: how many of them have an image.
+        images: how many distinct images.
+        purchases: how many purchases.
+        rejects: what was refused.
+    """
+
+    items: int
+    pictured: int
+    images: int
+    purchases: int
+    rejects: Tally
 
 
 def build_catalogue(
@@ -60,7 +88,7 @@ def build_catalogue(
     threads: int,
     most_rejects: float = 1.0,
     simulated: tables.Simulated = "",
-) -> Tally:
+) -> Built:
     """Writes the catalogue's folder: items, purchases, images.h5, rejects. It appears whole or not at all.
 
     Args:
@@ -72,7 +100,7 @@ def build_catalogue(
         simulated: what of the source does not exist.
 
     Returns:
-        What was refused.
+        How much it holds, and what was refused.
 
     Raises:
         SourceError: when no item has a usable image, no purchase is left, or too much is faulty.
@@ -88,7 +116,8 @@ def build_catalogue(
         reading.require_purchases(purchases, most_rejects)
         written = {"items": items.table.sorted(), "purchases": purchases.table.sorted()}
         _write(aside, written, reading.rejects, simulated=simulated)
-    return reading.rejects
+    distinct = len({row for row in items.images.values() if row is not None})
+    return Built(len(items.images), items.pictured, distinct, len(purchases.table), reading.rejects)
 
 
 def _write(folder: Path, written: dict[str, pl.LazyFrame], rejects: Tally, *, simulated: tables.Simulated) -> None:

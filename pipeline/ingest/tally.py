@@ -84,9 +84,17 @@ class Tally:
             faults = self._faults[stage]
             if faults > most * count:
                 reasons = [(n, reason) for (of, reason), n in self.counts.items() if of == stage]
-                worst = "; ".join(f"{n} {reason}" for n, reason in sorted(reasons, reverse=True)[:3])
+                worst = "; ".join(
+                    f"{n} {reason}{self._first(stage, reason)}" for n, reason in sorted(reasons, reverse=True)[:3]
+                )
                 share = f"{faults} of {count} {stage}s cannot be used, more than source.most_rejects ({most:g}) allows"
                 raise SourceError(f"{origin}: {share}: {shortened(printable(worst), 300)}")
+
+    def _first(self, stage: str, reason: str) -> str:
+        """Where the source has the first row that was refused for a reason."""
+        rows = (row for row in self.rows if (row.stage, row.reason) == (stage, reason) and row.file)
+        row = next(rows, None)
+        return f" (first: {row.file}{f' line {row.line}' if row.line else ''})" if row else ""
 
     def summary(self) -> list[str]:
         """A line a reason, the most frequent first.

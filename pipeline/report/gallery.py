@@ -30,7 +30,7 @@ SHOWN = 10  # best labels a head, with their scores
 DIGITS = 3
 
 
-def make_gallery(project: Project, settings: "Settings") -> None:
+def make_gallery(project: Project, settings: "Settings") -> str:
     """Writes the gallery as JSON.
 
     | key | content |
@@ -42,7 +42,7 @@ def make_gallery(project: Project, settings: "Settings") -> None:
     | users | set_id; why (how it was chosen); f1 (mean over the pairs); images (rows); true (label indices); answers |
     | answers | one a pair: f1; weights (one an image of the set, null for one left out); predicted; best; best_scores |
 
-    The first seed of each pair is shown.
+    The first seed of each pair is shown. Returns how many users there are, and where, for people.
 
     Raises:
         StageError: when no pair has scores, an input is missing, or scores and sets do not belong together.
@@ -54,8 +54,7 @@ def make_gallery(project: Project, settings: "Settings") -> None:
         answered = {pair: folder for pair, folder in folders.items() if results.read(folder) is not None}
         if not answered:
             raise StageError("no compared backbone and head has results: run visagg evaluate, or dvc repro")
-        bank = catalogue.images()
-        if bank.digest() != sets.images_digest:
+        if (bank := catalogue.images()).digest() != sets.images_digest:
             raise StageError(f"{project.sets} was made of other images than {project.catalogue} holds: run visagg sets")
         users = _users(list(answered.values()), sets.split("test"), sets.digest)
         rows = sorted({row for user in users for row in user["images"]})
@@ -68,6 +67,7 @@ def make_gallery(project: Project, settings: "Settings") -> None:
             "users": users,
         }
         handover.write_record(project.gallery, content)
+    return f"gallery: {len(users)} test users with the answers of {len(answered)} heads: {project.gallery}"
 
 
 def _users(folders: list[Path], sets: pl.DataFrame, sets_digest: str) -> list[dict]:

@@ -94,7 +94,8 @@ def of_one_image(project: Project, sets: Sets, settings: "SetSettings") -> pl.Da
     if opened.images().digest() != sets.images_digest:
         raise StageError(f"{project.sets} was made of other images than {project.catalogue} holds: run visagg sets")
     tables = CatalogueTables.of(opened)
-    return build_sets(tables, Labels(sets.labels, label_items(tables.items, settings)), settings).frame
+    of_items = label_items(tables.items, settings)  # only those in sets.labels count: no stop category is among them
+    return build_sets(tables, Labels(sets.labels, of_items), settings).frame
 
 
 def assign_splits(user_ids: pl.Series, settings: "SetSettings") -> pl.Series:

@@ -8,16 +8,20 @@ from pipeline.catalogue.labelled_sets import SetFiles, write_sets
 from pipeline.catalogue.tables import NO_IMAGE, SPLITS, Catalogue
 from pipeline.core import handover
 from pipeline.core.lock import hold
+from pipeline.core.text import printable
 from pipeline.project import Project
 from pipeline.sets.building import CatalogueTables, LabelledSets, build_sets
-from pipeline.sets.labels import Labels, frequent_labels, label_images, label_items
+from pipeline.sets.labels import Labels, frequent_labels, label_images, label_items, taken_away
 
 if TYPE_CHECKING:
     from pipeline.settings.settings import Settings
 
 
-def make_sets(project: Project, settings: "Settings") -> None:
+def make_sets(project: Project, settings: "Settings") -> str:
     """Writes sets.parquet, image_labels.parquet, labels.json and description.json from the catalogue.
+
+    Returns:
+        How many sets there are, who has none and why, and what stop categories take away, for people.
 
     Raises:
         StageError: when no label or no set is left, or a split is empty.
@@ -26,7 +30,8 @@ def make_sets(project: Project, settings: "Settings") -> None:
     with hold(files.sets, files.image_labels, files.labels, project.description):
         opened = Catalogue.open(project.catalogue)
         tables, images = CatalogueTables.of(opened), opened.images()
-        of_items = label_items(tables.items, settings.sets)
+        source = settings.source.name
+        of_items = label_items(tables.items, settings.sets, source=source)
         labels = Labels(frequent_labels(of_items, settings.sets), of_items)
         sets = build_sets(tables, labels, settings.sets)
         digest = write_sets(
@@ -45,6 +50,34 @@ def make_sets(project: Project, settings: "Settings") -> None:
             "unreadable_images": touched_by_unreadable(tables, labels, sets.frame),
         }
         handover.write_record(project.description, description)
+    stopped = taken_away(tables.items, settings.sets, source)
+    return "\n".join(
+        [*_summary(description, project), *_said_of(stopped, is_chosen=settings.sets.stop_categories != "auto")]
+    )
+
+
+def _summary(description: dict, project: Project) -> list[str]:
+    """How many sets there are, and who has none."""
+    splits = {split: part["sets"] for split, part in description["sets"].items()}
+    named = ", ".join(f"{count:,} {split}" for split, count in splits.items())
+    lines = [
+        f"sets: {sum(splits.values()):,} sets ({named}) with {description['labels']:,} labels, "
+        f"of {description['users']:,} users: {project.sets}"
+    ]
+    reasons = {
+        "users_above_limit": "more purchases than sets.drop_above_mean allows",
+        "users_without_image": "no usable image",
+        "users_without_label": "no label that is frequent enough",
+    }
+    return lines + [f"{description[key]:>12,} users: {why}" for key, why in reasons.items() if description[key]]
+
+
+def _said_of(stopped: dict[str, int], *, is_chosen: bool) -> list[str]:
+    """What stop categories take away, and which of those that were chosen do nothing."""
+    taken = ", ".join(f"{printable(name)} ({count:,} items)" for name, count in stopped.items() if count)
+    lines = [f"sets: no labels, by sets.stop_categories: {taken}"] if taken else []
+    idle = ", ".join(printable(name) for name, count in stopped.items() if not count) if is_chosen else ""
+    return lines + ([f"sets: stop categories that no item has: {idle}"] if idle else [])
 
 
 def describe(tables: CatalogueTables, labels: Labels, sets: LabelledSets, *, distinct_images: int) -> dict:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, model_validator
+from pydantic_core import PydanticCustomError
 
 from pipeline.core import bounds
 from pipeline.core.bounds import Alias, Count, Distinct, Few, Name, Place, Rate, Seed, Share
@@ -16,6 +17,16 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+def _is_encoding(name: str) -> str:
+    """A name that Python has an encoding of text for."""
+    try:
+        if name == "auto" or "a".encode(name):
+            return name
+    except (LookupError, UnicodeError, ValueError):
+        pass
+    raise PydanticCustomError("encoding", "Input should be auto, or an encoding such as utf-8, cp1252 or latin-1")
+
+
 class SourceSettings(Section):
     """The format of the raw data, and where they are.
 
@@ -23,12 +34,16 @@ class SourceSettings(Section):
         name: the format.
         path: a file or folder, relative to the project's root; the demo ignores it.
         dates: of table: the form of dates, as strptime has it; "": ISO 8601.
+        delimiter: of table: what stands between two fields of a CSV file; "auto": what its header says.
+        encoding: of table: of CSV files, by Python's name; "auto": what their first bytes say, else UTF-8.
         most_rejects: the share of the items, images or purchases that may be faulty; above it ingest stops.
     """
 
     name: Literal["demo", "dvbpr", "table", "amazon_reviews"]
     path: Place
     dates: Annotated[str, Field(max_length=80)] = ""
+    delimiter: Literal["auto", ",", ";", "\t", "|"] = "auto"
+    encoding: Annotated[str, Field(max_length=40), AfterValidator(_is_encoding)] = "auto"
     most_rejects: bounds.SomeShare = 0.2
 
 
@@ -54,6 +69,14 @@ class SplitSettings(Section):
         return self
 
 
+def _stop(value: object) -> object:
+    """What is never a label: a list of categories, or the source's own."""
+    names = value if isinstance(value, list) else []
+    if value == "auto" or (names is value and len(names) <= 10_000 and all(isinstance(name, str) for name in names)):
+        return value
+    raise PydanticCustomError("stop", "Input should be auto, or a list of categories")
+
+
 class SetSettings(Section):
     """How purchases become labelled sets; the published protocol, as parameters.
 
@@ -63,7 +86,7 @@ class SetSettings(Section):
         held_out: for `next`, last purchases held out where the source does not divide them.
         drop_above_mean: users with more than this multiple of the mean number of purchases are left out.
         lower_case: whether categories are lower-cased.
-        stop_categories: categories that are never a label.
+        stop_categories: categories that are never a label; "auto": those that the source's kind has (`sets.labels`).
         new_items: share of the items, drawn by a hash of their id, that only validation and test sets show, which then
             show no others; 0: users share items, as in the published protocol.
         least_items: least items that have a category, for it to be a label.
@@ -75,7 +98,7 @@ class SetSettings(Section):
     held_out: Few
     drop_above_mean: bounds.Weight
     lower_case: bool
-    stop_categories: Annotated[list[str], Field(max_length=10_000)]
+    stop_categories: Annotated[Literal["auto"] | list[str], PlainValidator(_stop)] = "auto"
     least_items: Count
     new_items: bounds.SomeShare
     split: SplitSettings

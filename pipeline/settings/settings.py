@@ -10,7 +10,7 @@ from pipeline.core.bounds import Alias, Distinct
 from pipeline.core.errors import SettingsError
 from pipeline.core.misspelt import describe, nearest
 from pipeline.core.text import printable, shortened, shown
-from pipeline.core.yaml_file import read_yaml
+from pipeline.core.yaml_file import read_value, read_yaml
 from pipeline.heads.presets import PRESETS, REGULARISED
 from pipeline.heads.registry import parse
 from pipeline.heads.spec import HeadSpec
@@ -162,15 +162,44 @@ class Settings(Section):
         return [(old, replacement) for replacement in chosen]
 
 
-def load(path: Path) -> Settings:
+def load(path: Path, changes: Iterable[str] = ()) -> Settings:
     """Reads params.yaml.
 
+    Args:
+        path: the file.
+        changes: settings to replace once it is read, KEY=VALUE each: the key with its sections, the value as in YAML.
+
     Raises:
-        SettingsError: when it is missing, no YAML, or has an unknown key or an impossible value.
+        SettingsError: when it is missing, no YAML, or has an unknown key or an impossible value, or a change has.
     """
-    content = read_yaml(path)
+    content, changes = read_yaml(path), list(changes)
+    for change in changes:
+        _replace(content, change)
     try:
         return Settings.model_validate(content)
     except (SettingsError, pydantic.ValidationError) as error:
+        if changes:
+            load(path)  # where the fault is the file's, it says so
         fault = str(error) if isinstance(error, SettingsError) else describe(error, Settings)
-        raise SettingsError(f"{path}: {shortened(printable(fault), MOST_CHARACTERS)}") from None
+        origin = "--set" if changes else path
+        raise SettingsError(f"{origin}: {shortened(printable(fault), MOST_CHARACTERS)}") from None
+
+
+def _replace(content: object, change: str) -> None:
+    """Replaces a setting in what params.yaml holds; a last name that its section does not know is left to the types."""
+    name, is_given, text = change.partition("=")
+    *sections, key = name.strip().split(".")
+    said = f"--set {shortened(printable(change), 80)}"
+    if not (is_given and key):
+        raise SettingsError(f"{said}: give it as KEY=VALUE, such as train.patience=5")
+    for section in sections:
+        if not isinstance(content, dict) or section not in content:
+            near = nearest(section, content) if isinstance(content, dict) else ""
+            raise SettingsError(f"{said}: no section {shown(section)}{near}")
+        content = content[section]
+    if not isinstance(content, dict):
+        raise SettingsError(f"{said}: {shown('.'.join(sections))} holds one value, and has nothing below it")
+    try:
+        content[key] = read_value(text)
+    except ValueError as error:
+        raise SettingsError(f"{said}: the value is not YAML: {error}") from None

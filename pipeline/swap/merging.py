@@ -11,7 +11,8 @@ from pipeline.core.errors import StageError
 from pipeline.core.files import write_aside
 from pipeline.core.lock import hold
 from pipeline.embeddings.store import Embeddings
-from pipeline.evaluation.evaluate import TestSplit, overview, score
+from pipeline.evaluation.evaluate import TestSplit, score
+from pipeline.evaluation.overview import overview
 from pipeline.export.folding import fold
 from pipeline.project import Project
 from pipeline.swap import adapters

@@ -128,6 +128,31 @@ def compare(
     }
 
 
+def overview(content: dict) -> str:
+    """What heads have with the adapter that was chosen, in lines for people; `content` as `visagg swap` writes it.
+
+    >>> values = {"adapted": {"value": 0.8}, "retention": {"value": 0.9}}
+    >>> adapted = {"adapter": "ridge", "pairs": 64, "micro_ap": values}
+    >>> content = {"old": "a", "new": "b", "best": "ridge", "training_images": 64, "test_users": 9}
+    >>> heads = {"average": {"stay": {"micro_ap": {"value": 0.85}}, "adapted": [adapted]}}
+    >>> print(overview({**content, "heads": heads}))
+    swap a b: ridge from 64 pairs; micro AP on 9 test users, with a's vectors and with b's adapted ones:
+         average: 0.850, 0.800; retention 0.90
+    """
+    said = f"micro AP on {content['test_users']:,} test users, with {content['old']}'s vectors and with"
+    lines = [
+        f"swap {content['old']} {content['new']}: {content['best']} from {content['training_images']:,} pairs; "
+        f"{said} {content['new']}'s adapted ones:"
+    ]
+    for name, head in content["heads"].items():
+        chosen = (content["best"], content["training_images"])
+        [row] = [row["micro_ap"] for row in head["adapted"] if (row["adapter"], row["pairs"]) == chosen]
+        kept = f"; retention {row['retention']['value']:.2f}" if row["retention"] else ""
+        stay = head["stay"]["micro_ap"]["value"]
+        lines.append(f"{name:>12}: {stay:.3f}, {row['adapted']['value']:.3f}{kept}")
+    return "\n".join(lines)
+
+
 def entry(values: np.ndarray) -> dict:
     """A metric in every sample, float64 [1 + t] or [seeds, 1 + t], as it is saved.
 

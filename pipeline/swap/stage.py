@@ -1,6 +1,7 @@
 """The stage: fits adapters, chooses one on validation, and measures what heads keep with it."""
 
 import itertools
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -13,6 +14,7 @@ import torch
 from pipeline.catalogue.labelled_sets import read_sets
 from pipeline.core import handover
 from pipeline.core.errors import StageError
+from pipeline.core.failure import BEGINS_ANEW, keeping
 from pipeline.core.lock import hold
 from pipeline.core.progress import Progress
 from pipeline.embeddings.store import Embeddings
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 LEAST_KEPT = 2 / 3
 
 
-def swap(project: Project, backbones: Iterable[tuple[str, str]], settings: "Settings") -> None:
+def swap(project: Project, backbones: Iterable[tuple[str, str]], settings: "Settings", *, as_json: bool = False) -> str:
     """Fits adapters from new backbones to old ones, and scores the old ones' heads on what the adapters give.
 
     Writes the adapter that validation prefers (cache/adapters) and the metric values (cache/swap, JSON).
@@ -46,6 +48,10 @@ def swap(project: Project, backbones: Iterable[tuple[str, str]], settings: "Sett
         project: where everything lies.
         backbones: an old backbone and a new one each, by alias.
         settings: which heads are compared, which k, and how many resamples.
+        as_json: whether the answer is for programs.
+
+    Returns:
+        Of each pair, the adapter and what heads have with it, for people; or all that was written, as JSON.
 
     Raises:
         StageError, StoreError: when an earlier stage's result is missing, damaged or of another catalogue; when there
@@ -63,11 +69,16 @@ def swap(project: Project, backbones: Iterable[tuple[str, str]], settings: "Sett
     for folder in (project.swaps, project.adapters):  # what the graph expects, also of an empty list
         folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)  # heads are scored side by side, each in one thread
-    with hold(project.swaps, project.adapters):
+    contents = []
+    with hold(project.swaps, project.adapters), keeping(BEGINS_ANEW):
         for old, new in backbones:
             adapter, content = Swap.load(project, old, new, settings).run()
             adapters.save(project.adapter(old, new), adapter)
             handover.write_record(project.swap(old, new), content)
+            contents.append(content)
+    if as_json:
+        return json.dumps(contents, indent=2, ensure_ascii=False)
+    return "\n".join([retention.overview(content) for content in contents] or ["swap: no backbones are listed"])
 
 
 @dataclass(frozen=True)

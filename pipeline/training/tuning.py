@@ -1,94 +1,30 @@
-"""Fits heads on cached vectors, by the same rule for every head.
+"""Tunes heads on cached vectors, by the same rule for every head.
 
-Loss: binary cross-entropy with positives weighted, mean over sets and labels. The first seed tries learning rates,
-dropouts and cycles; the other seeds run with what did best. All that is chosen, epoch and threshold too, is chosen on
-validation; the test split is not read here.
+The first seed tries learning rates, dropouts and cycles; the other seeds run with what did best. All that is chosen is
+chosen on validation; the test split is not read here.
 """
 
-import math
-from collections.abc import Iterable
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import joblib
-import numpy as np
 import polars as pl
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from pipeline.core.errors import StageError
 from pipeline.core.progress import Progress
 from pipeline.heads.classifier import SetClassifier, build_head
 from pipeline.heads.spec import HeadSpec
-from pipeline.metrics import selection
-from pipeline.training.dataset import Dataset, scores
-from pipeline.training.optimiser import OneCycleAdamW
+from pipeline.training.dataset import Dataset
+from pipeline.training.fit import Data, Run, Start, Trial, Watch, fit
+from pipeline.training.kept_runs import NOT_KEPT, Finished, KeptRuns
 
 if TYPE_CHECKING:
     from pipeline.settings.sections import TrainSettings
 
-
-@dataclass(frozen=True)
-class Data:
-    """What a head is trained with.
-
-    Attributes:
-        train: the training sets.
-        validation: the sets on which epochs, learning rate and threshold are chosen.
-    """
-
-    train: Dataset
-    validation: Dataset
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What validation chooses among.
-
-    Attributes:
-        learning_rate: the peak of the cycle.
-        dropout: share of the numbers that are left out.
-        cycle: epochs in which the learning rate rises and falls to nothing.
-    """
-
-    learning_rate: float
-    dropout: float
-    cycle: int
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where a training run begins.
-
-    Attributes:
-        seed: of the parameters' start and of the batches' order.
-        trial: what it is trained with.
-    """
-
-    seed: int
-    trial: Trial
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """One training run.
-
-    Attributes:
-        start: its seed and what it is trained with.
-        head: with the best epoch's parameters.
-        epoch: the best one, by micro average precision on validation; counted from 1.
-        micro_ap: of validation, at that epoch.
-        threshold: of the probability, with the highest micro-F1 on validation.
-        history: one row an epoch: seed, the trial, epoch, loss (mean over the training batches), micro_ap.
-    """
-
-    start: Start
-    head: SetClassifier
-    epoch: int
-    micro_ap: float
-    threshold: float
-    history: list[dict]
+OF_A_RUN = {"batch_size", "patience", "positive_weight", "weight_decay"}  # settings that decide what a run becomes
 
 
 @dataclass(frozen=True)
@@ -113,7 +49,9 @@ class Tuned:
         return pl.DataFrame([row for run in self.runs for row in run.history])
 
 
-def tune(spec: HeadSpec, data: Data, settings: "TrainSettings") -> Tuned:
+def tune(
+    spec: HeadSpec, data: Data, settings: "TrainSettings", *, name: str = "train", kept: KeptRuns = NOT_KEPT
+) -> Tuned:
     """Trains a head: the first seed with all that is tried, the others with what validation prefers.
 
     Successive halving (K. Jamieson and A. Talwalkar, "Non-stochastic best arm identification and hyperparameter
@@ -126,6 +64,8 @@ def tune(spec: HeadSpec, data: Data, settings: "TrainSettings") -> Tuned:
         spec: the head; where it leaves dropout to tuning, all of `settings.dropouts` are tried.
         data: the sets, vectors as they come.
         settings: the budget, the same for every head.
+        name: of the work, for its progress.
+        kept: finished runs of the same work, which are not made again.
 
     Raises:
         StageError: when a loss or a score is not finite.
@@ -133,21 +73,22 @@ def tune(spec: HeadSpec, data: Data, settings: "TrainSettings") -> Tuned:
     mean, std = data.train.moments()
     if spec.standardised:
         data = Data(data.train.standardised(mean, std), data.validation.standardised(mean, std))
-    first, *others = settings.seeds
     torch.set_num_threads(1)  # a run is one thread's work, so that its result knows nothing of the cores
-    tried: list[Run] = []
-    candidates = dict.fromkeys(_dropouts(spec, settings), settings.learning_rates)
-    for cycle in settings.cycles:
-        trials = [Trial(rate, dropout, cycle) for dropout, rates in candidates.items() for rate in rates]
-        runs = _run_all(spec, data, [Start(first, trial) for trial in trials], settings=settings)
-        tried += runs
-        candidates = {dropout: _better_half(runs, dropout) for dropout in candidates}
-    best = max(tried, key=lambda run: run.micro_ap)  # of equals the one with the shorter cycle
-    kept = [best, *_run_all(spec, data, [Start(seed, best.start.trial) for seed in others], settings=settings)]
+    with Progress(name, most_epochs(spec, settings), "epochs") as progress:
+        tuned = Tuner(spec, data, settings, kept=kept, watch=Watch(progress)).tune()
     if spec.standardised:
-        for run in kept:
+        for run in tuned.kept:
             run.head.standardise(mean, std)
-    return Tuned(kept, tried)
+    return tuned
+
+
+def most_epochs(spec: HeadSpec, settings: "TrainSettings") -> int:
+    """How many epochs tuning a head takes at most: where no run stops early, and the longest cycle is the best."""
+    rates, total = len(settings.learning_rates), 0
+    for cycle in settings.cycles:
+        total += len(_dropouts(spec, settings)) * rates * cycle
+        rates = -(-rates // 2)
+    return total + (len(settings.seeds) - 1) * settings.cycles[-1]
 
 
 def _better_half(runs: list[Run], dropout: float) -> list[float]:
@@ -161,18 +102,68 @@ def _dropouts(spec: HeadSpec, settings: "TrainSettings") -> list[float]:
     return settings.dropouts if spec.tune_dropout else [spec.dropout]
 
 
-def _run_all(spec: HeadSpec, data: Data, starts: list[Start], *, settings: "TrainSettings") -> list[Run]:
-    """A run from each start, side by side, in the order given."""
-    heads = [_untrained(spec, data.train, start) for start in starts]
-    tasks = (
-        joblib.delayed(fit)(head, data, start, settings=settings) for head, start in zip(heads, starts, strict=True)
-    )
-    with Progress("train", len(starts), "runs") as progress:
-        runs = []
-        for run in joblib.Parallel(joblib.cpu_count(), backend="threading", return_as="generator")(tasks):
-            runs.append(run)
-            progress.add()
-    return runs
+class Tuner:
+    """Tuning of one head, as `tune` says, on vectors that are standardised already."""
+
+    def __init__(self, spec: HeadSpec, data: Data, settings: "TrainSettings", *, kept: KeptRuns, watch: Watch):
+        self._spec, self._data, self._settings, self._kept, self._watch = spec, data, settings, kept, watch
+        made_from = {"spec": spec.model_dump(), "training": settings.model_dump(include=OF_A_RUN)}
+        self._key = kept.key(made_from, data.train, data.validation)
+
+    def tune(self) -> Tuned:
+        """Makes the runs."""
+        settings = self._settings
+        first, *others = settings.seeds
+        tried: list[Run] = []
+        candidates = dict.fromkeys(_dropouts(self._spec, settings), settings.learning_rates)
+        for cycle in settings.cycles:
+            trials = [Trial(rate, dropout, cycle) for dropout, rates in candidates.items() for rate in rates]
+            runs = self._run_all([Start(first, trial) for trial in trials])
+            tried += runs
+            candidates = {dropout: _better_half(runs, dropout) for dropout in candidates}
+        best = max(tried, key=lambda run: run.micro_ap)  # of equals the one with the shorter cycle
+        self._watch.progress.expect_fewer(len(others) * (settings.cycles[-1] - best.start.trial.cycle))
+        return Tuned([best, *self._run_all([Start(seed, best.start.trial) for seed in others])], tried)
+
+    def _run_all(self, starts: list[Start]) -> list[Run]:
+        """A run from each start, side by side, in the order given; those that are kept are not made again."""
+        runs = {start: run for start in starts if (run := self._kept_run(start))}
+        heads = {start: _untrained(self._spec, self._data.train, start) for start in starts if start not in runs}
+        with _side_by_side(self._watch) as pool:
+            making = [
+                pool.submit(fit, head, self._data, start, settings=self._settings, watch=self._watch)
+                for start, head in heads.items()
+            ]
+            for future in as_completed(making):
+                run = future.result()
+                runs[run.start] = run
+                finished = Finished(run.epoch, run.micro_ap, run.threshold, run.history)
+                self._kept.keep(self._key, asdict(run.start), finished, state=run.head.state_dict())
+        return [runs[start] for start in starts]
+
+    def _kept_run(self, start: Start) -> Run | None:
+        """A run that is kept, as it was made."""
+        if (found := self._kept.find(self._key, asdict(start))) is None:
+            return None
+        finished, state = found
+        head = _untrained(self._spec, self._data.train, start)
+        head.load_state_dict(state)
+        self._watch.progress.add(len(finished.history))
+        self._watch.progress.expect_fewer(start.trial.cycle - len(finished.history))
+        values = {name: getattr(finished, name) for name in ("epoch", "micro_ap", "threshold", "history")}
+        return Run(start=start, head=head.eval(), **values)
+
+
+@contextmanager
+def _side_by_side(watch: Watch) -> Iterator[ThreadPoolExecutor]:
+    """As many threads as there are cores. Whatever ends the block ends the runs too: none outlives it."""
+    with ThreadPoolExecutor(joblib.cpu_count()) as pool:
+        try:
+            yield pool
+        except BaseException:
+            watch.stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
 
 
 def _untrained(spec: HeadSpec, train: Dataset, start: Start) -> SetClassifier:
@@ -181,70 +172,3 @@ def _untrained(spec: HeadSpec, train: Dataset, start: Start) -> SetClassifier:
         torch.manual_seed(start.seed)
         spec = spec.model_copy(update={"dropout": start.trial.dropout})
         return build_head(spec, train.vectors.dim, train.y.shape[1])
-
-
-@dataclass(frozen=True)
-class _Epoch:
-    """The best epoch so far: its number, its micro average precision, the head's state, and its scores."""
-
-    number: int
-    micro_ap: float
-    state: dict[str, Tensor]
-    scores: np.ndarray
-
-
-def fit(head: SetClassifier, data: Data, start: Start, *, settings: "TrainSettings") -> Run:
-    """Trains one head until its cycle is over or validation has not improved for `patience` epochs."""
-    train, validation, trial = data.train, data.validation, start.trial
-    steps = trial.cycle * -(-len(train) // settings.batch_size)
-    optimiser = OneCycleAdamW(
-        head.parameters(), peak=trial.learning_rate, steps=steps, weight_decay=settings.weight_decay
-    )
-    order = torch.Generator().manual_seed(start.seed)
-    truth, once = validation.truth(), np.ones((1, len(validation)), np.float32)
-    best, history = _Epoch(0, -1.0, {}, np.empty(0)), []
-    for epoch in range(1, trial.cycle + 1):
-        shuffled = torch.randperm(len(train), generator=order).split(settings.batch_size)
-        loss = _epoch(head, train, shuffled, optimiser=optimiser, positive_weight=settings.positive_weight)
-        if not math.isfinite(loss):
-            raise StageError(
-                f"the loss is not finite in epoch {epoch} of seed {start.seed} at learning rate "
-                f"{trial.learning_rate:g}: take it out of train.learning_rates, or lower it"
-            )
-        probabilities = scores(head, validation)
-        micro_ap = float(selection.micro_ap(probabilities, truth, once)[0])
-        history.append({"seed": start.seed, **asdict(trial), "epoch": epoch, "loss": loss, "micro_ap": micro_ap})
-        if micro_ap > best.micro_ap:
-            state = {name: tensor.clone() for name, tensor in head.state_dict().items()}
-            best = _Epoch(epoch, micro_ap, state, probabilities)
-        elif epoch - best.number >= settings.patience:
-            break
-    head.load_state_dict(best.state)
-    return Run(
-        start=start,
-        head=head,
-        epoch=best.number,
-        micro_ap=best.micro_ap,
-        threshold=selection.best_threshold(best.scores, truth),
-        history=history,
-    )
-
-
-def _epoch(
-    head: SetClassifier,
-    train: Dataset,
-    batches: Iterable[Tensor],
-    *,
-    optimiser: OneCycleAdamW,
-    positive_weight: float,
-) -> float:
-    """One pass over the training sets, in batches of their positions, int64 [b] each: the batches' mean loss."""
-    head.train()
-    losses, weight = [], torch.tensor(positive_weight)
-    for sets in batches:
-        logits = head.logits_of_rows(*train.vectors.table(train.rows[sets]), train.mask[sets])
-        loss = F.binary_cross_entropy_with_logits(logits, train.y[sets], pos_weight=weight)
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.detach())
-    return float(torch.stack(losses).mean())

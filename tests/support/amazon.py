@@ -107,7 +107,7 @@ def read(folder: Path, k_core: int) -> None:
     start = time.monotonic()
     source = AmazonReviews(folder, AmazonSettings(k_core=k_core), folder, photos=FolderPhotos(folder / "photos"))
     seconds, most = [time.monotonic() - start], [_most_memory()]
-    tally = build_catalogue(source, str(folder), folder / "catalogue", threads=2)
+    tally = build_catalogue(source, str(folder), folder / "catalogue", threads=2).rejects
     seconds.append(time.monotonic() - start - seconds[0])
     most.append(_most_memory())
     print(*tally.summary(), sep="\n")

@@ -43,8 +43,8 @@ def call(folder: Path, *words: str) -> subprocess.CompletedProcess:
 def failed(result: subprocess.CompletedProcess, *words: str) -> str:
     """The one line that a failed command left."""
     assert result.returncode not in (0, None), result.stdout
-    lines = [line for line in result.stderr.strip().splitlines() if line]
-    assert len(lines) == 1, result.stderr
+    lines = [line for line in result.stderr.strip().splitlines() if line.startswith("visagg: ")]
+    assert len(lines) == 1 and result.stderr.strip().endswith(lines[0]), result.stderr  # progress may stand before it
     assert "Traceback" not in result.stderr
     for word in words:
         assert word in lines[0]

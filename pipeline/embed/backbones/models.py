@@ -1,5 +1,6 @@
 """timm's models: built, given their weights, asked for their preprocessing. Importing timm takes seconds."""
 
+import difflib
 import logging
 import math
 from dataclasses import asdict, dataclass
@@ -56,8 +57,9 @@ def load(model: str, weights: str) -> "tuple[nn.Module, Path | None]":
     timm = import_timm()
     architecture = model.partition(".")[0]
     if not timm.is_model(architecture):
-        near = ", ".join(timm.list_models(f"*{architecture[:8]}*")[:4])
-        raise SettingsError(f"unknown backbone model {model!r}{f'; near it: {near}' if near else ''}")
+        near = difflib.get_close_matches(architecture, timm.list_models(), 3, cutoff=0.5)
+        meant = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise SettingsError(f"unknown backbone model {model!r}{meant} (timm.list_models() lists all)")
     if weights == "hub":
         net, file = _from_hub(model)
     else:

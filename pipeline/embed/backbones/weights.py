@@ -1,5 +1,6 @@
 """Files of weights: found, opened without executing anything in them, and given to a model."""
 
+import argparse
 import importlib
 import sys
 import warnings
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 LONGEST_NAME = 200
+INSIDE = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict")  # of a checkpoint of training
+PREFIXES = ("module.", "_orig_mod.", "module.")  # what data parallelism and compilation put before names, in any order
 
 
 def find(weights: str) -> Path:
@@ -50,30 +53,65 @@ def _package_file(package: str) -> Path:
 def read(path: Path) -> "Mapping[str, Tensor]":
     """The state dict in a file, opened without executing anything in it.
 
+    Of a checkpoint of training it is what stands under the first of INSIDE that is there: averaged weights before those
+    of the last step, as timm has it. Prefixes of wrapped models go from the names.
+
     Raises:
         WeightsError: when it is not a file of tensors alone.
     """
     import torch
-    from safetensors.torch import load_file
 
-    kind = "safetensors file" if path.suffix == ".safetensors" else "file of tensors alone"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of formats that are refused in any case
-            if path.suffix == ".safetensors":
-                state: Any = load_file(path)
-            else:
-                state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # both raise of many kinds on what is no such file, or holds more than tensors
-        raise WeightsError(f"{path} is not a {kind} ({type(error).__name__})") from None
-    state = state.get("state_dict", state) if isinstance(state, Mapping) else state
+    content = _load(path)
+    state = (
+        next((content[key] for key in INSIDE if content.get(key)), content) if isinstance(content, Mapping) else None
+    )
     if not isinstance(state, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
-        raise WeightsError(f"{path} holds no state dict: a mapping of names to tensors was expected")
+        among = f", or one under {', '.join(INSIDE)}"
+        raise WeightsError(f"{path} holds no state dict: a mapping of names to tensors was expected{among}")
     if not all(isinstance(name, str) and name.isprintable() and len(name) <= LONGEST_NAME for name in state):
         raise WeightsError(f"{path} holds no state dict: its keys are not names of tensors")
     if unlike := next((name for name, tensor in state.items() if not _is_plain(tensor)), None):
         raise WeightsError(f"{path}: {unlike} is not a plain tensor (it is sparse, quantised, or has no numbers)")
+    for prefix in PREFIXES:
+        if state and all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     return state
+
+
+def _load(path: Path) -> Any:
+    """What is in a file, by its own kind: tensors, and numbers and words beside them; never code."""
+    import torch
+    from safetensors.torch import load_file
+
+    with path.open("rb") as file:
+        begin = file.read(9)
+    is_safe, looks_safe = path.suffix == ".safetensors", begin[8:9] == b"{"
+    if is_safe and begin.startswith((b"PK", b"\x80")):
+        raise WeightsError(f"{path} is a file of torch.save and no safetensors file: give its name the suffix .pth")
+    if looks_safe and not is_safe:
+        raise WeightsError(f"{path} is a safetensors file: give its name the suffix .safetensors")
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+            warnings.simplefilter("ignore")  # of formats that are refused in any case
+            if is_safe:
+                return load_file(path)
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # both raise of many kinds on what is no such file, or holds more than tensors
+        raise WeightsError(f"{path} {_unlike(str(error), is_safe=is_safe)} ({type(error).__name__})") from None
+
+
+def _unlike(said: str, *, is_safe: bool) -> str:
+    """What is wrong with a file that cannot be opened, by what its library said, and what to do."""
+    if is_safe:
+        return "is not a safetensors file, or was cut short: get it again"
+    if "zip archive" in said:
+        return "is damaged or was cut short: get it again"
+    if "Unsupported" in said or "GLOBAL" in said:
+        return (
+            "holds more than tensors, such as a whole pickled model, and opening that would run code: where you trust "
+            "it, open it elsewhere, and save its state_dict() with safetensors.torch.save_file"
+        )
+    return "is not a file of tensors alone: a state dict of torch.save, or a safetensors file, was expected"
 
 
 def _is_plain(tensor: "Tensor") -> bool:
@@ -104,7 +142,12 @@ def fill(net: "nn.Module", state: "Mapping[str, Tensor]", origin: str, *, by_ord
         first = wrong[0] if wrong else next(name for name in state if name not in wanted)
         has = f"{list(state[first].shape)} in the file" if first in state else "missing in the file"
         needs = f"{list(wanted[first].shape)} in the model" if first in wanted else "not in the model"
-        raise WeightsError(f"weights {origin} do not fit the model: {first} is {has}, {needs}")
+        count = len(wrong) + len([name for name in state if name not in wanted])
+        more = f", and so are {count - 1} more" if count > 1 else ""
+        advice = (
+            "in params.yaml, set this backbone's model to the one whose weights these are, or its weights to another"
+        )
+        raise WeightsError(f"weights {origin} do not fit the model: {first} is {has}, {needs}{more}: {advice}")
     for name, tensor in state.items():
         _check_numbers(f"weights {origin}: {name}", tensor, wanted[name])
     net.load_state_dict(state)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.catalogue.images import Images
 from pipeline.core import handover
+from pipeline.core.failure import keeping
 from pipeline.core.files import clear, remove
 from pipeline.core.lock import hold
 from pipeline.core.progress import Console
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pipeline.settings.settings import Settings
 
 CONSOLE = Console()
+KEPT = "epochs and images that are through are kept, and it goes on from there"
 
 
 def finetune(project: Project, backbone: str, settings: "Settings", *, console: Console = CONSOLE) -> None:
@@ -37,7 +39,7 @@ def finetune(project: Project, backbone: str, settings: "Settings", *, console: 
         SettingsError, WeightsError: as `open_backbone`, or when the model cannot be cut in two.
     """
     base, out = settings.backbone(backbone).finetuned_from, project.finetuned(backbone)
-    with hold(out):
+    with hold(out), keeping(KEPT):
         if base is None:
             write(out, Finetuned(), {})
             return

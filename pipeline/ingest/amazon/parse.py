@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import unescape
 
-from pipeline.core.errors import Unusable
 from pipeline.ingest.amazon.release import Release
+from pipeline.ingest.raw import Wrong
 
 ID = re.compile(r"[0-9A-Za-z_.:-]{1,64}")
 MOST_CATEGORIES = 1000  # names of one item, over all its paths
@@ -18,20 +18,6 @@ SCRIPT = "getTime"  # what titles of 2018 hold that are a piece of the page's sc
 
 # In the categories of 2018, what begins the features that follow them; the frequency of names cuts the others.
 _FEATURE = re.compile(r"(?i)imported$|made in |.*%|.{60}")
-
-
-class Wrong(Unusable):
-    """A field of a record cannot be used.
-
-    Args:
-        reason: why, in a few words.
-        field: its name.
-        value: what it holds.
-    """
-
-    def __init__(self, reason: str, field: str, value: object):
-        super().__init__(reason)
-        self.field, self.value = field, value
 
 
 @dataclass(frozen=True)

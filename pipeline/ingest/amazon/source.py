@@ -15,7 +15,7 @@ import polars as pl
 
 from pipeline.core.errors import SourceError, Unusable
 from pipeline.core.progress import Progress
-from pipeline.core.text import shortened, shown
+from pipeline.core.text import shortened
 from pipeline.ingest.amazon import parse
 from pipeline.ingest.amazon.bullets import before_rare, frequent_names
 from pipeline.ingest.amazon.core import core, most_bought
@@ -25,7 +25,7 @@ from pipeline.ingest.amazon.photos import NoPhotos, Photos, reader
 from pipeline.ingest.amazon.release import Kind
 from pipeline.ingest.amazon.review_store import ReviewStore
 from pipeline.ingest.amazon.rows import rows
-from pipeline.ingest.raw import RawItem, RawPurchase, Reject
+from pipeline.ingest.raw import RawItem, RawPurchase, Reject, at_fault
 from pipeline.ingest.tally import Tally
 
 if TYPE_CHECKING:
@@ -180,15 +180,13 @@ class AmazonReviews:
         kind, line, record = at
         names = ("parent_asin", "asin")
         ids = [record[name] for name in names if isinstance(record.get(name), str)] if isinstance(record, dict) else []
-        field, value = (fault.field, fault.value) if isinstance(fault, parse.Wrong) else ("", "")
         reject = Reject(
             stage,
             shortened(_text(ids[0]), 64) if ids else "",
             fault.reason,
             file=str(kind.path.relative_to(self._folder)),
             line=line,
-            field=field,
-            value=_text(value) if isinstance(value, str) else shown(value),
+            **at_fault(fault),
         )
         (self._of_items if stage == "item" else self._of_reviews).add(reject)
 
