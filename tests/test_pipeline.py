@@ -41,6 +41,7 @@ def small(project: Path, **changes: object) -> None:
 def test_the_demo_from_nothing_to_tables_and_what_a_new_head_runs(copied_project):
     small(copied_project)
     assert set(repro(copied_project)) == {
+        "fetch",
         "ingest",
         "sets",
         "specs",

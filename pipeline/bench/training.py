@@ -134,7 +134,7 @@ def collate(samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tenso
 def _plain_rate(spec: HeadSpec, sets: Sets, settings: "TrainSettings") -> float:
     """Sets a second of an epoch of a plain loop."""
     torch.set_num_threads(joblib.cpu_count())
-    head = build_head(spec, sets.data.train.vectors.shape[1], sets.data.train.y.shape[1])
+    head = build_head(spec, sets.data.train.vectors.dim, sets.data.train.y.shape[1])
     if spec.standardised:
         head.standardise(*sets.data.train.moments())
     loader = DataLoader(

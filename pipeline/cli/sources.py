@@ -1,4 +1,4 @@
-"""Sources before ingest: simulated ones, and what would become of one."""
+"""What comes before the stages: simulated sources, what would become of a source, and settings of others."""
 
 from pathlib import Path
 from typing import Any, get_args
@@ -57,6 +57,18 @@ def simulate(*, photos: Path | None, folder: Path, users: int | None, seed: int,
 
 
 @command(cli)
+@click.argument("file", type=TABLE)
+def settings(context: Context, *, file: Path) -> None:
+    """Writes the settings in FILE over those in params.yaml, such as those behind a table: reports/settings.
+
+    What FILE does not name stays, and so do all comments.
+    """
+    from pipeline.settings.overlay import write_over
+
+    click.echo(write_over(context.path or context.project.settings, file))
+
+
+@command(cli)
 @click.option("--source", type=click.Choice(FORMATS), help="Another format than the settings name.")
 @click.option("--path", help="Another file or folder than the settings name.")
 @click.option("--json", "as_json", is_flag=True, help="Counts, reasons and examples as JSON.")
@@ -67,7 +79,7 @@ def check(context: Context, *, source: str | None, path: str | None, as_json: bo
     """
     from pipeline.ingest.check import check
 
-    finding = check(context.settings.of_source(source, path))
+    finding = check(context.project, context.settings.of_source(source, path))
     click.echo(finding.as_json() if as_json else finding.as_text())
     if finding.fault:
         raise SourceError(finding.fault)

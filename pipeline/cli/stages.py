@@ -1,5 +1,7 @@
 """The stages, in the order in which DVC runs them."""
 
+import sys
+
 import click
 
 from pipeline.cli.group import COUNT, Context, Names, cli, command
@@ -13,6 +15,23 @@ def parse_shard(text: str) -> tuple[int, int]:
     if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
         raise click.BadParameter(f"{text!r} is no part such as 1/4 or 4/4")
     return int(index), int(count)
+
+
+@command(cli)
+@click.option("--retry", is_flag=True, help="Ask again for what failed before and may have passed.")
+@click.option("--list", "is_list", is_flag=True, help="Only write what is known of each address, as CSV.")
+def fetch(context: Context, *, retry: bool, is_list: bool) -> None:
+    """Photos of the source's items by their addresses: data/photos.
+
+    What is there is not asked for again: after an interruption the same command goes on. visagg ingest reads what is
+    there, also meanwhile.
+    """
+    from pipeline.ingest.fetch.stage import fetch, write_list
+
+    if is_list:
+        write_list(context.project, sys.stdout)
+    else:
+        fetch(context.project, context.settings, retry=retry)
 
 
 @command(cli)

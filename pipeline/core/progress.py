@@ -48,11 +48,14 @@ class Progress(Counter):
         name: of the work, first in each line.
         total: how many there are to do; None where that is not known.
         unit: what is counted, in the plural.
+
+    Attributes:
+        note: shown behind the rate; may change.
     """
 
     def __init__(self, name: str, total: int | None, unit: str):
         super().__init__()
-        self._name, self._total, self._unit = name, total, unit
+        self._name, self._total, self._unit, self.note = name, total, unit, ""
         self._start = self._last_line = time.monotonic()
         on_terminal = sys.stderr.isatty()
         self._bar = tqdm(total=total, desc=name, unit=f" {unit}", leave=False) if on_terminal else None
@@ -61,6 +64,7 @@ class Progress(Counter):
         """Counts `count` more."""
         super().add(count)
         if self._bar is not None:
+            self._bar.set_postfix_str(self.note, refresh=False)
             self._bar.update(count)
         elif time.monotonic() - self._last_line >= LINE_SECONDS:
             self._last_line = time.monotonic()
@@ -78,7 +82,8 @@ class Progress(Counter):
     def _line(self) -> None:
         rate = self.done / max(time.monotonic() - self._start, 1e-9)
         ahead = f" of {self._total}, {(self._total - self.done) / rate:.0f} s left" if self._total and rate else ""
-        print(f"{self._name}: {self.done} {self._unit}{ahead}, {rate:.1f} a second", file=sys.stderr, flush=True)
+        note = f"; {self.note}" if self.note else ""
+        print(f"{self._name}: {self.done} {self._unit}{ahead}, {rate:.1f} a second{note}", file=sys.stderr, flush=True)
 
 
 class Console:

@@ -18,6 +18,7 @@ from pipeline.ingest.readers import open_source
 from pipeline.ingest.reading import Reading
 from pipeline.ingest.stage import origin_of
 from pipeline.ingest.tally import Tally
+from pipeline.project import Project
 
 if TYPE_CHECKING:
     from pipeline.ingest.raw import Reject
@@ -87,7 +88,7 @@ class Finding:
         yield "ingest would stop" if self.fault else "ingest would succeed"
 
 
-def check(settings: "Settings") -> Finding:
+def check(project: Project, settings: "Settings") -> Finding:
     """Reads the source that the settings name as ingest does: every image is decoded, and nothing is written.
 
     Where ingest would stop at too many faults, it goes on, so that all of them are said. What a large source needs on
@@ -97,7 +98,7 @@ def check(settings: "Settings") -> Finding:
     with TemporaryDirectory(prefix="visagg") as scratch:
         try:
             simulated = simulated_of(source)
-            opened = open_source(settings, Path(scratch))
+            opened = open_source(settings, project, Path(scratch))
             reading = Reading(opened, origin, Path(scratch), name="check", threads=os.cpu_count() or 1)
         except SourceError as error:
             return Finding(source.name, origin, fault=str(error))

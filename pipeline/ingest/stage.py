@@ -30,7 +30,7 @@ def ingest(project: Project, settings: "Settings") -> None:
         SourceError: when the source cannot be read, too much of it is faulty, or nothing of it can be used.
     """
     origin = origin_of(settings)
-    source = open_source(settings, project.catalogue.parent)
+    source = open_source(settings, project, project.catalogue.parent)
     tally = build_catalogue(
         source,
         origin,

@@ -1,21 +1,24 @@
 """A folder of two tables and image files: the format for anyone's own data.
 
-items.csv or items.parquet: item_id, image (a path inside the folder, may be empty), categories ("a > b | a > c"), and
+items.csv or items.parquet: item_id, image (a path inside the folder, or an address that visagg fetch asks for, may be
+empty), categories ("a > b | a > c"), and
 title if there is one. purchases.csv or purchases.parquet: user_id, item_id, time (see moments.py), and split if there
 is one.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import polars as pl
 
+from pipeline.catalogue.tables import NO_IMAGE
 from pipeline.catalogue.tables import SPLITS as SPLIT_TYPE
 from pipeline.core.errors import SourceError, Unusable
 from pipeline.core.regular_file import LARGEST_IMAGE, Irregular, open_regular, read_whole
 from pipeline.ingest.allowance import Allowance
+from pipeline.ingest.fetch.reading import Fetched
 from pipeline.ingest.moments import seconds
 from pipeline.ingest.raw import RawItem, RawPurchase, Reject
 
@@ -32,13 +35,14 @@ class TableSource:
     Args:
         folder: holds both tables; image paths begin there.
         dates: the form of dates in `time`, as strptime has it; "": ISO 8601.
+        photos: those that were fetched.
 
     Raises:
         SourceError: a table is missing, there twice, unreadable, or lacks a column.
     """
 
-    def __init__(self, folder: Path, dates: str = ""):
-        self._dates = dates
+    def __init__(self, folder: Path, dates: str = "", photos: Fetched | None = None):
+        self._dates, self._photos = dates, photos
         if not folder.is_dir():
             raise SourceError(f"{folder}: no such folder; expected one with items.csv and purchases.csv (or .parquet)")
         self.folder = folder
@@ -54,8 +58,23 @@ class TableSource:
             if len(item_id) > LONGEST_ID:
                 yield Reject("item", item_id[:SHOWN], TOO_LONG)
                 continue
-            read_image = partial(_read_image, self.folder, image) if image else None
-            yield RawItem(item_id, _paths(categories), title, read_image)
+            yield RawItem(item_id, _paths(categories), title, self._reader(item_id, image))
+
+    def _reader(self, item_id: str, image: str) -> Callable[[], bytes] | None:
+        if _is_address(image):
+            return partial(_read_fetched, self._photos, item_id, image)
+        return partial(_read_image, self.folder, image) if image else None
+
+    def has_addresses(self) -> bool:
+        """Whether some images are addresses rather than paths."""
+        return any(map(_is_address, self._items["image"]))
+
+    def addresses(self) -> Iterator[tuple[str, str]]:
+        """Yields items by id, with the addresses of those images that have one; of an id that repeats, the first."""
+        items = self._items.select("item_id", "image").unique("item_id", keep="first", maintain_order=True)
+        for item_id, image in items.sort("item_id").iter_rows():
+            if item_id and len(item_id) <= LONGEST_ID and _is_address(image):
+                yield item_id, image
 
     def purchases(self) -> Iterator[RawPurchase | Reject]:
         """Yields the purchases in the order of the table."""
@@ -128,6 +147,18 @@ def _purchase(user_id: str, item_id: str, time: str, *, source_split: str, dates
 def _paths(text: str) -> list[list[str]]:
     paths = ([name.strip() for name in path.split(">") if name.strip()] for path in text.split("|"))
     return [path for path in paths if path]
+
+
+def _is_address(image: str) -> bool:
+    return image[:8].lower().startswith(("http://", "https://"))
+
+
+def _read_fetched(photos: Fetched | None, item_id: str, address: str) -> bytes:
+    """The photo of an item, unless that in the ledger is of another address: of another source, or of before."""
+    photo = photos.read(item_id) if photos is not None and photos.address(item_id) == address else None
+    if photo is None:
+        raise Unusable(NO_IMAGE)
+    return photo
 
 
 def _read_image(folder: Path, image: str) -> bytes:

@@ -16,6 +16,7 @@ from pipeline.heads.registry import parse
 from pipeline.heads.spec import HeadSpec
 from pipeline.project import Project
 from pipeline.settings.amazon import AmazonSettings
+from pipeline.settings.fetching import FetchSettings
 from pipeline.settings.sections import (
     AblationSettings,
     BackboneSettings,
@@ -46,6 +47,7 @@ class Settings(Section):
     source: SourceSettings
     demo: DemoSettings
     amazon_reviews: AmazonSettings = AmazonSettings()
+    fetch: FetchSettings = FetchSettings()
     sets: SetSettings
     compare: CompareSettings
     backbones: dict[Alias, DeclaredBackbone]

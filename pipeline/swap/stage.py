@@ -1,5 +1,6 @@
 """The stage: fits adapters, chooses one on validation, and measures what heads keep with it."""
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -198,9 +199,9 @@ class Swap:
         def quality(head: TrainedHead, data: Dataset) -> float:
             return float(retention.Scored.of(head, data, sets).values["micro_ap"].mean())
 
-        data = [sets.old, *(retention.adapted(sets.new, adapter) for adapter in fitted)]
+        data = itertools.chain([sets.old], (retention.adapted(sets.new, adapter) for adapter in fitted))
         tasks = (joblib.delayed(quality)(head, vectors) for vectors in data for head in self.heads.values())
-        stay, *adapted = np.array(list(_side_by_side(tasks))).reshape(len(data), len(self.heads))
+        stay, *adapted = np.array(list(_side_by_side(tasks))).reshape(1 + len(fitted), len(self.heads))
         kept = float(((adapted[0] - floor) / np.maximum(stay - floor, 1e-9)).max())
         if kept < LEAST_KEPT:
             raise StageError(

@@ -180,7 +180,7 @@ def _untrained(spec: HeadSpec, train: Dataset, start: Start) -> SetClassifier:
     with torch.random.fork_rng():
         torch.manual_seed(start.seed)
         spec = spec.model_copy(update={"dropout": start.trial.dropout})
-        return build_head(spec, train.vectors.shape[1], train.y.shape[1])
+        return build_head(spec, train.vectors.dim, train.y.shape[1])
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ def _epoch(
     head.train()
     losses, weight = [], torch.tensor(positive_weight)
     for sets in batches:
-        logits = head.logits_of_rows(train.vectors, train.rows[sets], train.mask[sets])
+        logits = head.logits_of_rows(*train.vectors.table(train.rows[sets]), train.mask[sets])
         loss = F.binary_cross_entropy_with_logits(logits, train.y[sets], pos_weight=weight)
         loss.backward()
         optimiser.step()
