@@ -174,7 +174,8 @@ def test_what_is_damaged_is_detected_and_fetched_anew(hosts, project, damage, ca
     content = path.read_bytes()
     lines, lost = content.splitlines(keepends=True), 0
     if damage == "tail":  # killed as it wrote
-        path.write_bytes(content + lines[0][:30])
+        path.write_bytes(b"".join(lines[:5]) + lines[5][:30])
+        lost = 1
     elif damage == "line":
         path.write_bytes(content.replace(b'"fetched"', b'"fetchee"', 1))
         lost = 1

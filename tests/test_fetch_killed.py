@@ -130,3 +130,15 @@ def test_twenty_thousand_addresses_and_ten_kills(tmp_path, monkeypatch):
     print(f"at most {most} requests in any 10 s, {rate * 2 * 10:.0f} allowed on two hosts")
     print(dict(Counter(known(tmp_path / "often/data/photos")["status"])))
     assert len(outcome.more) <= len(kills) * 2 * 8
+
+
+@pytest.mark.long
+def test_the_rate_as_the_server_sees_it(tmp_path, monkeypatch):
+    rate, seconds = 60, 10
+    write_project(tmp_path, [address("ok", n) for n in range(rate * seconds)], **{"fetch.rate": float(rate)})
+    monkeypatch.chdir(tmp_path)
+    with PhotoHosts() as hosts:
+        fetch(Project(), load(Project().settings), network=network(hosts.port))
+    times = [request.time for request in hosts.requests]
+    most = max(bisect_left(times, begin + 1) - place for place, begin in enumerate(times))
+    print(f"{len(times)} requests at {rate} a second: {times[-1] - times[0]:.2f} s; in any second at most {most}")

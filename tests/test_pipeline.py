@@ -131,7 +131,7 @@ def test_dvc_never_costs_a_store_and_rows_follow_a_user_s_catalogue(copied_proje
 
     write_tables(copied_project / "data/raw", 95)
     (copied_project / "data/raw/5.jpg").write_bytes(jpeg(1000))
-    assert repro(copied_project, "embed@lite0") == ["ingest", "sets", "finetune@lite0", "embed@lite0"]
+    assert repro(copied_project, "embed@lite0") == ["fetch", "ingest", "sets", "finetune@lite0", "embed@lite0"]
     new = Embeddings(path)
     kept = [row for row, digest in enumerate(new.digests) if digest.tobytes() in old_rows]
     assert (len(old), len(new), len(kept)) == (80, 95, 79) and len(new.damaged()) == 0

@@ -98,7 +98,7 @@ def check(project: Project, settings: "Settings") -> Finding:
     with TemporaryDirectory(prefix="visagg") as scratch:
         try:
             simulated = simulated_of(source)
-            opened = open_source(settings, project, Path(scratch))
+            opened = open_source(settings, project, scratch=Path(scratch))
             reading = Reading(opened, origin, Path(scratch), name="check", threads=os.cpu_count() or 1)
         except SourceError as error:
             return Finding(source.name, origin, fault=str(error))

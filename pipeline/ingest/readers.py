@@ -37,16 +37,15 @@ READERS: "dict[str, Callable[[Settings, Project, Path], Source]]" = {
 }
 
 
-def open_source(settings: "Settings", project: Project, scratch: Path) -> Source:
+def open_source(settings: "Settings", project: Project, *, scratch: Path) -> Source:
     """The source that the settings name, opened.
 
     Args:
         settings: which, and what of it.
-        project: its data folder holds fetched photos.
+        project: has the photos that were fetched.
         scratch: a folder on whose disk a large source may lie meanwhile.
 
     Raises:
         SourceError: when it is missing, or of another type.
     """
-    scratch.mkdir(parents=True, exist_ok=True)
     return READERS[settings.source.name](settings, project, scratch)

@@ -29,8 +29,9 @@ def ingest(project: Project, settings: "Settings") -> None:
     Raises:
         SourceError: when the source cannot be read, too much of it is faulty, or nothing of it can be used.
     """
-    origin = origin_of(settings)
-    source = open_source(settings, project, project.catalogue.parent)
+    origin, data = origin_of(settings), project.catalogue.parent
+    data.mkdir(parents=True, exist_ok=True)
+    source = open_source(settings, project, scratch=data)
     tally = build_catalogue(
         source,
         origin,

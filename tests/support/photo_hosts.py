@@ -10,9 +10,11 @@ import re
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import cache
+from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -157,13 +159,17 @@ def network(port: int) -> Network:
 class PhotoHosts:
     """The server, in a thread of its own.
 
+    Args:
+        photos: what the kind "photo" sends, by its number.
+
     Attributes:
         port: on 127.0.0.1.
         requests: in the order they came.
         most_open: connections at a time.
     """
 
-    def __init__(self):
+    def __init__(self, photos: Sequence[Path] = ()):
+        self._photos = photos
         self.requests: list[Request] = []
         self.most_open = self._open = 0
         self._asked: Counter[str] = Counter()
@@ -226,7 +232,10 @@ class PhotoHosts:
         assert found, path
         kind, number = found[1], int(found[2])
         self._asked[path] += 1
-        content = KINDS[kind](number, self._asked[path])
+        if kind == "photo":
+            content = answer("200 OK", self._photos[number].read_bytes())
+        else:
+            content = KINDS[kind](number, self._asked[path])
         if kind == "drip":
             for place in range(len(content)):
                 writer.write(content[place : place + 1])
