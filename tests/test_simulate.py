@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -30,7 +31,7 @@ from pipeline.settings.settings import load
 from tests.support.images import jpeg
 from tests.support.program import COMMAND, call, failed
 from tests.support.records import unsealed
-from tests.support.settings import ROOT, make_settings
+from tests.support.settings import ROOT, SHIPPED, make_settings, write_settings
 
 FEW = Buyers(count=30, photos=(2, 4), seed=1)
 
@@ -150,8 +151,8 @@ def test_a_folder_that_is_not_its_own_is_left_alone(tmp_path, classes):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "give PHOTOS, or --items"),
-        (("photos", "--items", "3"), "give PHOTOS, or --items"),
+        ((), "give either PHOTOS"),
+        (("photos", "--items", "3"), "give either PHOTOS"),
         (("photos", "--layout", "dvbpr"), "--layout belongs to --items"),
         (("--items", "3", "--photos", "1", "2"), "--photos belongs to PHOTOS"),
         (("photos", "--photos", "3", "2"), "the fewest first"),
@@ -159,7 +160,7 @@ def test_a_folder_that_is_not_its_own_is_left_alone(tmp_path, classes):
 )
 def test_options_that_do_not_fit_are_a_usage_error(tmp_path, classes, words, said):
     result = call(tmp_path, "simulate", *words, "--to", "raw")
-    assert result.returncode == 2 and said in result.stderr
+    assert result.returncode == 2 and said in failed(result)
 
 
 def test_buyers_have_a_few_interests_and_do_not_depend_on_other_buyers():
@@ -323,7 +324,10 @@ def test_the_mark_holds_for_the_files_that_it_names_and_a_damaged_one_is_no_mark
 
 
 def test_the_shipped_settings_make_the_table_of_the_real_photos(tmp_path, photos):
-    settings = load(ROOT / "reports/settings/real_photos.yaml")
+    params = tmp_path / "pipeline/params.yaml"
+    write_settings(params)
+    assert call(tmp_path, "settings", str(ROOT / "reports/settings/real_photos.yaml")).returncode == 0
+    settings = load(params)
     labels = ROOT / "reports/settings/real_photos.csv"
     buy(photos, tmp_path / settings.source.path, Buyers(), labels=labels, link=True)
     changes = {"source.name": "table", "source.path": str(tmp_path / settings.source.path)}
@@ -335,3 +339,30 @@ def test_the_shipped_settings_make_the_table_of_the_real_photos(tmp_path, photos
     sizes = [split["sets"] for split in said["sets"].values()]
     assert np.allclose(sizes, [2397, 752, 767], rtol=0.05), "as many as in reports/evidence.md"
     assert said["sets"]["test"]["share_of_images_in_training"] == 0
+
+
+def test_shipped_settings_change_what_they_name_and_leave_comments_and_the_rest(tmp_path):
+    params = tmp_path / "pipeline/params.yaml"
+    params.parent.mkdir()
+    shutil.copy(SHIPPED, params)
+    for name in ("real_photos", "conditions"):
+        file = str(ROOT / f"reports/settings/{name}.yaml")
+        assert "train.seeds: " in call(tmp_path, "settings", file).stdout
+        assert "has these settings already" in call(tmp_path, "settings", file).stdout
+    settings = load(params)
+    assert (settings.source.name, settings.swap, settings.train.seeds) == ("table", {}, [0, 1])
+    assert settings.train.cycles == [8, 30, 60, 120] and settings.sets == make_settings().sets
+    old, new = SHIPPED.read_text().splitlines(), params.read_text().splitlines()
+    gone = [line for line in old if line not in new]
+    assert 5 < len(gone) < 20 and not any(line.lstrip().startswith("#") for line in gone)
+    before = params.read_bytes()
+    for text, said in (
+        ("train: {sedes: [0]}", "bad.yaml: unknown key train.sedes"),
+        ("source: 3", "bad.yaml: source"),
+        ("[]", "names no settings"),
+        ("{", "is not YAML"),
+    ):
+        (tmp_path / "bad.yaml").write_text(text)
+        assert said in failed(call(tmp_path, "settings", "bad.yaml"))
+    assert params.read_bytes() == before
+    assert [path.name for path in params.parent.iterdir()] == ["params.yaml"]

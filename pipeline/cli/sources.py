@@ -1,4 +1,4 @@
-"""Sources before ingest: simulated ones, and what would become of one."""
+"""What comes before the stages: simulated sources, what would become of a source, and settings of others."""
 
 from pathlib import Path
 from typing import Any, get_args
@@ -14,7 +14,6 @@ EXISTING = click.Path(path_type=Path, file_okay=False, exists=True)
 TABLE = click.Path(path_type=Path, dir_okay=False, exists=True)
 LAYOUTS = ("table", "dvbpr")
 FORMATS = get_args(SourceSettings.model_fields["name"].annotation)
-OF_PHOTOS, OF_ITEMS = ("bought", "labels", "link"), ("items", "layout", "jobs")
 
 
 @cli.command()
@@ -35,25 +34,23 @@ def simulate(*, photos: Path | None, folder: Path, users: int | None, seed: int,
     labels.csv in PHOTOS, or --labels, has the columns path (of a folder or a photo) and categories, such as
     "Clothing > Tops|Sale". All that is made of such a source is called simulated.
     """
-    if (photos is None) == (given["items"] is None):
-        raise click.UsageError("give PHOTOS, or --items")
-    foreign = [name for name in (OF_ITEMS if photos else OF_PHOTOS) if given[name]]
-    if foreign:
-        raise click.UsageError(
-            f"--{foreign[0].replace('bought', 'photos')} belongs to {'--items' if photos else 'PHOTOS'}"
-        )
-    if given["bought"] and given["bought"][0] > given["bought"][1]:
-        raise click.UsageError("--photos: name the fewest first")
-    if photos:
-        from pipeline.ingest.simulated.photos import Buyers, simulate_purchases
+    from pipeline.ingest.simulated.request import OfItems, OfPhotos, Request, simulate
 
-        buyers = Buyers(users or Buyers.count, given["bought"] or Buyers.photos, seed)
-        click.echo(simulate_purchases(photos, folder, buyers, labels=given["labels"], link=given["link"]))
-        return
-    from pipeline.ingest.simulated.catalogue import Size, simulate_catalogue
+    of_photos = OfPhotos(given["bought"], given["labels"], given["link"])
+    of_items = OfItems(given["items"], given["layout"], given["jobs"])
+    click.echo(simulate(photos, folder, Request(of_photos, of_items, users, seed)))
 
-    size = Size(given["items"], users, seed)
-    click.echo(simulate_catalogue(folder, size, layout=given["layout"] or LAYOUTS[0], jobs=given["jobs"]))
+
+@command(cli)
+@click.argument("file", type=TABLE)
+def settings(context: Context, *, file: Path) -> None:
+    """Writes the settings in FILE over those in params.yaml, such as those behind a table: reports/settings.
+
+    What FILE does not name stays, and so do all comments.
+    """
+    from pipeline.settings.overlay import write_over
+
+    click.echo(write_over(context.path or context.project.settings, file))
 
 
 @command(cli)
