@@ -71,7 +71,7 @@ def test_it_says_what_ingest_says(place, most):
         line = ingested.stderr.splitlines()[-1]
         assert line == checked.stderr.splitlines()[-1] and line.endswith(found["fault"])
     else:
-        said = [line for line in ingested.stderr.splitlines() if line.startswith("   ")]
+        said = [line for line in ingested.stdout.splitlines() if line.startswith("   ")]
         assert said == [f"{reject['count']:>12,} {reject['stage']}: {reject['reason']}" for reject in found["rejects"]]
     assert len(found["rejects"]) == 7
     assert found["counts"] == {
