@@ -8,6 +8,7 @@ import torch
 from pipeline.catalogue.labelled_sets import SETS, read_sets
 from pipeline.core import provenance
 from pipeline.core.errors import StageError, StoreError
+from pipeline.embeddings import store
 from pipeline.embeddings.store import Embeddings
 from pipeline.embeddings.writer import open_for_writing
 from pipeline.heads.classifier import build_head
@@ -72,7 +73,7 @@ def test_vectors_are_measured_once_an_image_and_standardised_but_for_padding(loa
 def test_vectors_that_stay_in_their_store_are_the_same_as_held_ones(load, monkeypatch):
     held = load("train")
     monkeypatch.setattr(vectors, "MOST_HELD", 0)
-    monkeypatch.setattr(vectors, "READ_BEFORE_RELEASE", 2)
+    monkeypatch.setattr(store, "MOST_MAPPED", 2)
     stored = load("train")
     assert isinstance(held.vectors, HeldVectors) and isinstance(stored.vectors, StoredVectors)
     assert all(map(torch.equal, held.moments(), stored.moments()))
@@ -92,9 +93,9 @@ def test_vectors_that_stay_in_their_store_are_the_same_as_held_ones(load, monkey
 
 def test_a_damaged_row_is_found_before_it_is_gathered(load, monkeypatch, tmp_path):
     load("train")
-    store = Embeddings(Project(tmp_path).store("net"))
-    with store.path.open("r+b") as file:
-        file.seek(store.offsets["embedding"] + 4 * 3 * 2)
+    damaged = Embeddings(Project(tmp_path).store("net"))
+    with damaged.path.open("r+b") as file:
+        file.seek(damaged.offsets["embedding"] + 4 * 3 * 2)
         file.write(b"\1")
     monkeypatch.setattr(vectors, "MOST_HELD", 0)
     with pytest.raises(StoreError, match="1 rows are damaged, the first is 4"):

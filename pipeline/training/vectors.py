@@ -13,7 +13,6 @@ from pipeline.embeddings.store import Embeddings
 
 MOST_HELD = 1 << 27  # bytes of vectors that are held in memory
 BLOCK = 4096  # images read at a time
-READ_BEFORE_RELEASE = 1 << 12  # images gathered before the memory of what was read is given back: a row may map 64 KiB
 
 Map = Callable[[Tensor], Tensor]
 
@@ -97,7 +96,7 @@ class StoredVectors(Vectors):
     """
 
     def __init__(self, store: Embeddings, images: np.ndarray, *functions: Map):
-        self._store, self._images, self._functions, self._read = store, images, functions, 0
+        self._store, self._images, self._functions = store, images, functions
         self.dim = self._through(torch.zeros(1, store.dim)).shape[1]
 
     def __len__(self) -> int:
@@ -107,10 +106,6 @@ class StoredVectors(Vectors):
         """As Vectors has it."""
         shown = positions < len(self)
         vectors = self._through(torch.from_numpy(self._store.gather(self._images[positions[shown].numpy()])).float())
-        self._read += len(vectors)
-        if self._read > READ_BEFORE_RELEASE:
-            self._store.release()
-            self._read = 0
         if len(vectors) == len(positions):
             return vectors
         filled = vectors.new_zeros(len(positions), self.dim)
@@ -144,5 +139,4 @@ def open_vectors(store: Embeddings, images: np.ndarray) -> Vectors:
         block = store.read(images[start : start + BLOCK])
         if held:
             table[start : start + len(block)] = torch.from_numpy(block)
-    store.release()
     return HeldVectors(table) if held else StoredVectors(store, images)
