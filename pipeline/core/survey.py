@@ -66,7 +66,7 @@ class Survey:
         """What was left out, a line a kind."""
         lines = []
         for kind, count in sorted(self.left_out.items()):
-            more = f", and so are {count - 1} more" if count > 1 else ""
+            more = f", and so {'is' if count == 2 else 'are'} {count - 1} more" if count > 1 else ""
             lines.append(f"source: {shown(str(self.examples[kind]))} is {kind}{more}: left out")
         return lines
 
