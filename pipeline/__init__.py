@@ -12,6 +12,18 @@ imports nothing: each name brings what it needs when it is used.
 | estimate | a value with its interval, from resamples of sets |
 | PipelineError | what all of them raise for a fault that its user can mend |
 
+In a project, where `dvc repro` has run (a test runs this):
+
+    import numpy as np, pipeline, torch
+
+    vectors = torch.from_numpy(pipeline.open_store("cache/embeddings/lite0.h5").read(np.arange(3))).float()
+    trained = pipeline.load_head("cache/heads/lite0/noisy_or_dropout")
+    mask = torch.ones(1, 3, dtype=torch.bool)
+    scores = torch.sigmoid(trained.heads[0](vectors[None], mask))  # of one set of three images: [1, c]
+    seen = pipeline.predict(["photos"])  # what visagg predict --json says
+
+Anywhere:
+
 >>> import numpy as np
 >>> from pipeline import micro_ap
 >>> scores, truth = np.array([[0.9, 0.2, 0.6]]), np.array([[True, False, False]])

@@ -1,9 +1,10 @@
-"""The public names: few, documented, quick to import; what the README shows of them runs."""
+"""The public names: few, documented, quick to import; what their documentation shows runs."""
 
 import json
 import re
 import subprocess
 import sys
+import textwrap
 
 import numpy as np
 import pytest
@@ -34,9 +35,9 @@ def test_a_fault_that_a_user_can_mend_is_of_one_public_kind(tmp_path):
             fault()
 
 
-def test_what_the_readme_shows_runs_in_a_project(carried):
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    [example] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+def test_what_the_package_s_documentation_shows_runs_in_a_project(carried):
+    [example] = re.findall(r"a test runs this\):\n\n(.*?)\n\nAnywhere", pipeline.__doc__, re.DOTALL)
+    example = textwrap.dedent(example)
     names: dict = {}
     photos = carried.root / "photos"
     photos.mkdir()
