@@ -36,6 +36,11 @@ class Project:
         return self.root / "data/catalogue"
 
     @property
+    def photos(self) -> Path:
+        """The photos that were fetched by their addresses, with their ledger."""
+        return self.root / "data/photos"
+
+    @property
     def images(self) -> Path:
         """The catalogue's distinct images, encoded."""
         return self.catalogue / "images.h5"

@@ -16,6 +16,7 @@ from pipeline.core.errors import SourceError, Unusable
 from pipeline.ingest.amazon import lines as lines_file
 from pipeline.ingest.amazon import records
 from pipeline.ingest.amazon.lines import lines
+from pipeline.ingest.amazon.photos import open_photos
 from pipeline.ingest.amazon.release import recognise
 from pipeline.ingest.amazon.source import AmazonReviews
 from pipeline.ingest.raw import RawItem, RawPurchase, Reject
@@ -78,7 +79,10 @@ def write(folder: Path, items, reviews, release="2023") -> Path:
 
 
 def opened(folder, **settings) -> AmazonReviews:
-    return AmazonReviews(folder, AmazonSettings(**{"least_category": 1, **settings}), folder)
+    chosen = AmazonSettings(**{"least_category": 1, **settings})
+    own = folder / chosen.photos if chosen.photos else None
+    photos = open_photos(own, folder / "fetched", placeholder_items=100)
+    return AmazonReviews(folder, chosen, folder, photos=photos)
 
 
 def given(folder, **settings):

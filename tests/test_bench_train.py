@@ -10,7 +10,7 @@ from pipeline.bench import training
 from pipeline.bench.training import Comparison, bench_training, collate, load_sets, measure_training
 from pipeline.embeddings.store import Embeddings
 from pipeline.heads.presets import preset
-from tests.support.world import World
+from tests.support.world import DIM, World
 
 SETS = 120  # of the training split
 
@@ -43,15 +43,26 @@ def test_sets_are_counted_once_a_run(world, sets, monkeypatch):
 
 
 def test_the_values_are_medians_over_the_rounds(world, sets, monkeypatch):
-    plain, tuning = iter([10.0, 20.0, 15.0]), iter([100.0, 100.0, 300.0])
+    plain, tuning, products = iter([10.0, 20.0, 15.0]), iter([100.0, 100.0, 300.0]), iter([9e9, 1e6, 1e6])
+    monkeypatch.setattr(training, "_product_rate", lambda: next(products))
     monkeypatch.setattr(training, "_plain_rate", lambda *_: next(plain))
     monkeypatch.setattr(training, "_tuning_rate", lambda *_: next(tuning))
     measured = measure_training({"a": preset("average")}, sets, world.settings.train, rounds=3)
     assert measured["sets"] == SETS and measured["machine"]["cores"] >= 1
+    share = round(100 * training.operations_a_set(preset("average"), sets, 16) / 1e6, 2)
     assert measured["heads"] == [
         {"name": "a", "plain": 15.0, "visagg": 100.0, "ratio": 6.67, "ratio_low": 5.0, "ratio_high": 20.0}
+        | {"share": share}
     ]
+    assert share > 0
     assert "6.7 [5.0, 20.0]" in training.table(measured)
+
+
+def test_operations_are_those_of_the_matrix_products(sets):
+    classes, shown = sets.data.train.y.shape[1], sets.data.train.rows.shape[1]
+    linear = 2 * DIM * classes  # of the pooled vector; back, for the weights alone and for the pooled vector nothing
+    pooling = 2 * DIM * shown
+    assert training.operations_a_set(preset("average"), sets, 16) == 2 * linear + pooling
 
 
 def test_both_ways_for_real(world, tmp_path):

@@ -97,7 +97,7 @@ def test_an_edited_pool_retrains_the_heads_that_have_it(graph):
     edit(
         graph,
         "heads/pools/squeeze_attention.py",
-        lambda text: text.replace("return weighted_sum(weights, squeezed", "return 2 * weighted_sum(weights, squeezed"),
+        lambda text: text.replace("pooled = weighted_sum(", "pooled = 2 * weighted_sum("),
     )
     trained = {stage for stage in stale_after_specs(graph) if stage.startswith("train")}
     # squeeze-expand pools by squeeze attention first: its code is part of that head's, its default is not.
@@ -137,6 +137,15 @@ def test_tables_and_plots_touch_the_report_alone(graph):
 def test_reading_images_touches_nothing_behind_the_embeddings(graph):
     edit(graph, "images.py", comment)
     assert stale(graph) == {"ingest", "gallery"} | of_each_backbone("finetune@*", "embed@*")
+
+
+def test_the_downloader_touches_no_catalogue_and_what_reads_photos_does(graph):
+    edit(graph, "ingest/fetch/client.py", comment)
+    edit(graph, "ingest/fetch/pace.py", comment)
+    change_settings(graph / "pipeline/params.yaml", {"fetch.rate": 1.0, "fetch.contact": "tests@example.org"})
+    assert stale(graph) == {"fetch"}
+    edit(graph, "ingest/fetch/reading.py", comment)
+    assert stale(graph) == {"fetch", "ingest"}
 
 
 def test_a_training_setting_retrains_and_embeds_nothing(graph):

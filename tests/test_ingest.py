@@ -14,7 +14,8 @@ from pipeline.core import provenance
 from pipeline.core.errors import SourceError, Unusable
 from pipeline.ingest import columns
 from pipeline.ingest.raw import RawItem, RawPurchase, Reject
-from pipeline.ingest.stage import UNLABELLED, UNPICTURED, WINDOW, build_catalogue
+from pipeline.ingest.reading import UNLABELLED, UNPICTURED, WINDOW
+from pipeline.ingest.stage import build_catalogue
 
 PATHS = [["Clothing", "Women"], ["Sale"]]
 FILES = ["catalogue.json", "counts.parquet", "images.h5", "items.parquet", "purchases.parquet"]

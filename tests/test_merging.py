@@ -15,6 +15,7 @@ from pipeline.heads.presets import PRESETS
 from pipeline.heads.registry import parse
 from pipeline.swap import adapters
 from pipeline.swap.merging import merge
+from pipeline.swap.retention import adapted
 from pipeline.swap.stage import swap
 from pipeline.training import checkpoint
 from tests.support.heads import SMALL
@@ -83,13 +84,12 @@ def test_people_are_told_values_folders_and_obstacles(world, said):
 
 @pytest.mark.parametrize("head", MERGED)
 def test_merged_heads_answer_as_the_adapted_ones_do(world, said, head):
-    adapter = the_adapter(world)
     data = world.data("new", "test")
-    mapped = np.vstack([adapter.apply(data.vectors[:-1].numpy()), np.zeros((1, DIM))]).astype(np.float32)
+    mapped = adapted(data, the_adapter(world))
     old, new = world.trained("old", head), checkpoint.load(world.project.merged_checkpoint("old", "new", head))
     assert new.thresholds == old.thresholds
     assert new.checkpoint.dim == NEW_DIM
-    for apart, together in zip(old.scores(data.with_vectors(mapped)), new.scores(data), strict=True):
+    for apart, together in zip(old.scores(mapped), new.scores(data), strict=True):
         np.testing.assert_allclose(together, apart, atol=1e-5)
 
 

@@ -41,6 +41,7 @@ def small(project: Path, **changes: object) -> None:
 def test_the_demo_from_nothing_to_tables_and_what_a_new_head_runs(copied_project):
     small(copied_project)
     assert set(repro(copied_project)) == {
+        "fetch",
         "ingest",
         "sets",
         "specs",
@@ -130,7 +131,7 @@ def test_dvc_never_costs_a_store_and_rows_follow_a_user_s_catalogue(copied_proje
 
     write_tables(copied_project / "data/raw", 95)
     (copied_project / "data/raw/5.jpg").write_bytes(jpeg(1000))
-    assert repro(copied_project, "embed@lite0") == ["ingest", "sets", "finetune@lite0", "embed@lite0"]
+    assert repro(copied_project, "embed@lite0") == ["fetch", "ingest", "sets", "finetune@lite0", "embed@lite0"]
     new = Embeddings(path)
     kept = [row for row, digest in enumerate(new.digests) if digest.tobytes() in old_rows]
     assert (len(old), len(new), len(kept)) == (80, 95, 79) and len(new.damaged()) == 0

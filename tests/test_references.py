@@ -8,6 +8,7 @@ import torch
 from pipeline.evaluation import references, results
 from pipeline.evaluation.references import evaluate_references, nearest, single_images
 from pipeline.training.dataset import Dataset
+from pipeline.training.vectors import HeldVectors
 from tests.support.world import SHOWN, World
 
 
@@ -59,12 +60,13 @@ def test_an_image_has_the_labels_of_its_nearest_and_a_set_what_any_image_has():
         rows = torch.tensor(rows)
         vectors = torch.tensor([*vectors, [0.0, 0.0]])
         padding = len(vectors) - 1
-        return Dataset(set_ids=[], images=torch.arange(padding), vectors=vectors, rows=rows, mask=rows < padding, y=y)
+        held = HeldVectors(vectors)
+        return Dataset(set_ids=[], images=torch.arange(padding), vectors=held, rows=rows, mask=rows < padding, y=y)
 
     known = dataset([[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0], [-1.0, 1.0]], [[0], [1], [2], [3]], torch.eye(4))
     asked = dataset([[2.0, 1.5], [3.0, 2.5], [3.0, -2.5]], [[0, 1], [2, 3]], torch.zeros(2, 4))
-    assert nearest(known, asked, 1).tolist() == [[1, 0, 0, 0], [0, 1, 0, 0]]
-    halves = nearest(known, asked, 2)
+    assert nearest(known, asked, [1, 2])[1].tolist() == [[1, 0, 0, 0], [0, 1, 0, 0]]
+    halves = nearest(known, asked, [1, 2])[2]
     assert halves[0].max() == pytest.approx(0.75), "two images with a chance of a half each"
     assert np.isclose(halves[1], 0.5).sum() == 2, "padding adds nothing"
 

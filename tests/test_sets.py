@@ -1,6 +1,5 @@
 """Purchases to sets by the published protocol, worked out by hand on small shops."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -210,12 +209,12 @@ def test_new_items_are_shown_by_no_training_set_and_old_ones_by_no_other():
     assert train | test == set(range(40)) and 3 <= len(test) <= 15
 
 
-def write_catalogue(project, photos, **rows):
+def write_catalogue(project, photos, simulated="", **rows):
     with write_images(project.images) as writer:
         for photo in photos:
             writer.append(photo, provenance.digest(photo))
     frames = {name: pl.DataFrame(rows[name], schema=tables.TABLES[name], orient="row") for name in tables.TABLES}
-    tables.write_tables(project.catalogue, frames)
+    tables.write_tables(project.catalogue, frames, simulated=simulated)
 
 
 def test_the_stage_writes_sets_labels_and_a_description(tmp_path):
@@ -224,7 +223,7 @@ def test_the_stage_writes_sets_labels_and_a_description(tmp_path):
     rows = [(user, item, time, None) for user in CROWD for time, item in enumerate("abc")] + [("~99", "d", 1, None)]
     rejects = [("image", "c", "truncated"), ("image", "x", "truncated"), ("item", "", "no item_id")]
     rejects.append(("image", "y", tables.NO_IMAGE))
-    write_catalogue(project, photos, items=items, purchases=rows, rejects=rejects)
+    write_catalogue(project, photos, "images and users", items=items, purchases=rows, rejects=rejects)
     protocol = {"sets": settings().model_dump()}
     make_sets(project, make_settings(protocol))
     sets = pl.read_parquet(project.sets)
@@ -238,6 +237,7 @@ def test_the_stage_writes_sets_labels_and_a_description(tmp_path):
     assert said == {
         "source": "demo",
         "simulated": True,
+        "drawn": True,
         "sets_digest": labelled.digest,
         "items": 4,
         "items_with_image": 3,
@@ -256,8 +256,12 @@ def test_the_stage_writes_sets_labels_and_a_description(tmp_path):
         "rejects": {"image: no image": 1, "image: truncated": 2, "item: no item_id": 1},
         "unreadable_images": {"items": 2, "sets": 60, "labels": 1},
     }
-    make_sets(project, make_settings({**protocol, "source.name": "table"}))
-    assert json.loads(project.description.read_text())["simulated"] is False
+    for simulated, flags in {"": [False, False], "users": [True, False]}.items():
+        project.images.unlink()
+        write_catalogue(project, photos, simulated, items=items, purchases=rows, rejects=rejects)
+        make_sets(project, make_settings({**protocol, "source.name": "table"}))
+        said = unsealed(project.description)
+        assert [said["simulated"], said["drawn"]] == flags and said["source"] == "table"
     alone = of_one_image(project, replace(labelled, labels=["hats", "coats"]), settings(max_images=8))
     assert alone["set_id"].to_list() == CROWD
     assert alone["images"].to_list() == alone["labels"].to_list() == [[0]] * 60

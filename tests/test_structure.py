@@ -285,6 +285,7 @@ def test_the_graph_and_the_program_agree_on_paths():
     for path in (
         project.catalogue,
         project.images,
+        project.photos,
         project.sets,
         project.labels,
         project.description,

@@ -12,7 +12,7 @@ from pipeline.report.tables.swap import COLUMNS, comma_separated, page, swap
 from pipeline.report.writing import latex
 from tests.support.results import make_swap, report_settings, write_results
 
-DATA = {"source": "demo", "simulated": True}
+DATA = {"source": "demo", "simulated": True, "drawn": True}
 
 
 @pytest.fixture(scope="module")

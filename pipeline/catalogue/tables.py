@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 from typing_extensions import TypedDict
@@ -28,15 +29,17 @@ TABLES = {"items": ITEMS, "purchases": PURCHASES, "rejects": REJECTS}
 ROWS_A_GROUP = 250_000
 NULLABLE = {"items": ("image",), "purchases": ("source_split",), "rejects": ()}
 RECORD = "catalogue.json"
+Simulated = Literal["", "users", "images and users"]  # what of a catalogue does not exist
 
 NO_IMAGE = "no image"  # the reject's reason where an item never had one; any other is of an image that is unusable
 
 
 class CatalogueRecord(TypedDict):
-    """What catalogue.json holds: digests of the tables' files, and of the images in their order."""
+    """What catalogue.json holds: digests of the tables' files, and of the images in their order; what is simulated."""
 
     files: Files
     images_digest: Hex
+    simulated: Simulated
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,11 @@ class Catalogue:
 
 
 def write_tables(
-    folder: Path, tables: Mapping[str, pl.DataFrame | pl.LazyFrame], counts: pl.DataFrame | None = None
+    folder: Path,
+    tables: Mapping[str, pl.DataFrame | pl.LazyFrame],
+    counts: pl.DataFrame | None = None,
+    *,
+    simulated: Simulated = "",
 ) -> None:
     """Writes a catalogue's tables, by name, into the folder that has its images, and the record of all.
 
@@ -96,6 +103,7 @@ def write_tables(
         folder: of the catalogue.
         tables: items, purchases and rejects; lazy ones are written as they are read.
         counts: of rejects, as COUNTS; None: each row of the rejects is one.
+        simulated: what of it does not exist.
     """
     images_digest = Images(folder / "images.h5").digest()
     if counts is None:
@@ -105,4 +113,4 @@ def write_tables(
         columns = frame.lazy().select(*schemas[name]).cast(schemas[name])
         columns.sink_parquet(folder / f"{name}.parquet", compression="zstd", row_group_size=ROWS_A_GROUP)
     names = [f"{name}.parquet" for name in [*tables, "counts"]]
-    handover.write_record_of(folder, RECORD, {"images_digest": images_digest}, files=names)
+    handover.write_record_of(folder, RECORD, {"images_digest": images_digest, "simulated": simulated}, files=names)

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from pipeline.cli import models, stages, tools  # noqa: F401 (the commands join their group)
+from pipeline.cli import models, sources, stages, tools  # noqa: F401 (the commands join their group)
 from pipeline.cli.group import cli
 from pipeline.core.failure import explain, heed_destructors, heed_signals, ignore_signals, stopped
 from pipeline.core.progress import Speech

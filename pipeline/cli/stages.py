@@ -1,5 +1,6 @@
 """The stages, in the order in which DVC runs them."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -25,6 +26,23 @@ def source(context: Context) -> None:
 
     read = context.settings.source
     say(write_survey(None if read.name == "demo" else Path(read.path), to=context.project.source))
+
+
+@command(cli)
+@click.option("--retry", is_flag=True, help="Ask again for what failed before and may have passed.")
+@click.option("--list", "is_list", is_flag=True, help="Only write what is known of each address, as CSV.")
+def fetch(context: Context, *, retry: bool, is_list: bool) -> None:
+    """Photos of the source's items by their addresses: data/photos.
+
+    What is there is not asked for again: after an interruption the same command goes on. visagg ingest reads what is
+    there, also meanwhile.
+    """
+    from pipeline.ingest.fetch.stage import fetch, write_list
+
+    if is_list:
+        write_list(context.project, sys.stdout)
+    else:
+        fetch(context.project, context.settings, retry=retry)
 
 
 @command(cli)

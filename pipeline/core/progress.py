@@ -157,12 +157,15 @@ class Progress(Work, Counter):
         name: of the work, first in each line.
         total: how many there are to do, at most; None where that is not known.
         unit: what is counted, in the plural.
+
+    Attributes:
+        note: shown behind the rate; may change.
     """
 
     def __init__(self, name: str, total: int | None, unit: str):
         Work.__init__(self, name)
         Counter.__init__(self)
-        self._total, self._unit, self._lock = total, unit, threading.Lock()
+        self._total, self._unit, self._lock, self.note = total, unit, threading.Lock(), ""
         self._start = time.monotonic()
         on_terminal = sys.stderr.isatty() and not Speech.quiet
         self._bar = tqdm(total=total, desc=name, unit=f" {unit}", leave=False) if on_terminal else None
@@ -186,7 +189,8 @@ class Progress(Work, Counter):
         rate = self.done / max(time.monotonic() - self._start, 1e-9)
         of = f" of {self._total:,}" if self._total else ""
         left = f", {_duration((self._total - self.done) / rate)} left" if self._total and rate else ""
-        return f"{self._name}: {self.done:,}{of} {self._unit}{left}{f', {_pace(rate)}' if rate else ''}"
+        pace, note = f", {_pace(rate)}" if rate else "", f"; {self.note}" if self.note else ""
+        return f"{self._name}: {self.done:,}{of} {self._unit}{left}{pace}{note}"
 
     def is_on_screen(self) -> bool:
         """Whether a bar shows it."""
@@ -195,6 +199,7 @@ class Progress(Work, Counter):
     def refresh(self) -> None:
         """Has the bar show the time."""
         if self._bar is not None:
+            self._bar.set_postfix_str(self.note, refresh=False)
             self._bar.refresh()
 
     def __exit__(

@@ -2,6 +2,7 @@
 
 import json
 import math
+import mmap
 import operator
 import os
 import zlib
@@ -18,6 +19,7 @@ PENDING, DONE, UNREADABLE = 0, 1, 2
 UNREADABLE_MARK = b"unreadable"  # stands for the vector in such a row's checksum, so that a flipped status shows too
 TYPES = {"embedding": np.float16, "status": np.uint8, "digest": np.uint8, "crc": np.uint32}
 BLOCK = 4096  # rows copied or checked at a time
+MOST_MAPPED = 4096  # rows gathered before mapped memory is given back: the system maps up to 64 KiB around each
 CACHED = 256  # rows whose vectors stay in a processor's cache from one look at them to the next
 USER_BLOCK = 512  # the file's first bytes, which HDF5 leaves alone; the seal is there
 SEAL = b"visagg embedding store; rows from, to, and the checksum of all else:"
@@ -69,10 +71,13 @@ class Embeddings:
         if shapes != expected or self.dim < 1 or self.fingerprint["dim"] != self.dim or self.parameters < 0:
             raise ValueError("its parts do not fit each other")
 
+        self._gathered = 0
+        self._file = mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ)
+
         def mapped(name: str) -> np.ndarray:
-            if not rows:
-                return np.empty(shapes[name], TYPES[name])
-            return np.memmap(content, TYPES[name], "r", self.offsets[name], shapes[name])
+            offset = self.offsets[name] if rows else 0  # nothing lies nowhere
+            flat = np.frombuffer(self._file, TYPES[name], math.prod(shapes[name]), offset)
+            return flat.reshape(shapes[name])
 
         self._vectors = mapped("embedding")
         self.status, self.digests, self._crc = (np.array(mapped(name)) for name in ("status", "digest", "crc"))
@@ -109,8 +114,20 @@ class Embeddings:
         self._require(rows, self.status[rows] <= UNREADABLE)
         if (self.status[rows] != DONE).any():
             raise StoreError(f"{self.path} is unfinished: run visagg embed {self.path.stem}, or dvc repro")
-        vectors = self._vectors[rows]
+        vectors = self.gather(rows)
         self._require(rows, self._right(rows, vectors))
+        return vectors
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """As `read`, of rows that were read before: integer [m] to float16 [m, d], not checked once more.
+
+        What the system maps of the file on the way counts as this process's memory until it is given back.
+        """
+        vectors = self._vectors[rows]
+        self._gathered += len(rows)
+        if self._gathered > MOST_MAPPED:
+            self._file.madvise(mmap.MADV_DONTNEED)
+            self._gathered = 0
         return vectors
 
     def peek(self, row: int) -> np.ndarray:

@@ -8,10 +8,12 @@
 A head that reaches the first has nothing to gain from better supervision: what is left is in the features.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+import torch
 
 from pipeline.catalogue.labelled_sets import read_image_labels, read_sets
 from pipeline.core.failure import keeping
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from pipeline.settings.settings import Settings
 
 NEIGHBOURS = (1, 2, 5, 10, 20, 50)  # tried
+MOST_KNOWN = 20_000  # training images among which the nearest are looked for, evenly chosen: all would take the
+# square of a catalogue's time
 
 
 def evaluate_references(project: Project, backbone: str, settings: "Settings") -> str:
@@ -102,14 +106,14 @@ def classify(data: Data, test: Dataset, settings: "TrainSettings", *, kept: Kept
 def look_up(data: Data, test: Dataset) -> list[Predictions]:
     """What the nearest training images say of the test sets, with the number of neighbours that validation prefers."""
     truth, once = data.validation.truth(), np.ones((1, len(data.validation)), np.float32)
-    tried = {k: nearest(data.train, data.validation, k) for k in NEIGHBOURS if k <= len(data.train)}
+    tried = nearest(data.train, data.validation, [k for k in NEIGHBOURS if k <= min(len(data.train), MOST_KNOWN)])
     best = max(tried, key=lambda k: micro_ap(tried[k], truth, once)[0])
     threshold = best_threshold(tried[best], truth)
-    return [Predictions(nearest(data.train, test, best), test.truth(), threshold)]
+    return [Predictions(nearest(data.train, test, [best])[best], test.truth(), threshold)]
 
 
-def nearest(images: Dataset, sets: Dataset, k: int) -> np.ndarray:
-    """Probabilities by the k nearest of some single images: float64 [n, c].
+def nearest(images: Dataset, sets: Dataset, ks: Sequence[int]) -> dict[int, np.ndarray]:
+    """Probabilities by the k nearest of some single images, for several k: float32 [n, c] each.
 
     An image's probability of a label is the share of its k neighbours that show it; of equally near ones the first
     count. A set has a label unless every image lacks it.
@@ -117,9 +121,17 @@ def nearest(images: Dataset, sets: Dataset, k: int) -> np.ndarray:
     from sklearn.neighbors import NearestNeighbors
 
     mean, std = images.moments()
-    known, asked = (split.standardised(mean, std).vectors[:-1].numpy() for split in (images, sets))
-    finder = NearestNeighbors(n_neighbors=k, algorithm="brute", metric="cosine").fit(known)
-    neighbours = finder.kneighbors(asked, return_distance=False)
-    of_images = images.truth()[neighbours].mean(1)
-    lacking = np.vstack([1 - of_images, np.ones(of_images.shape[1])])  # padding, the last row, lacks every label
-    return 1 - np.where(sets.mask.numpy()[..., None], lacking[sets.rows.numpy()], 1.0).prod(1)
+    images, sets = images.standardised(mean, std), sets.standardised(mean, std)
+    known = np.unique(np.linspace(0, len(images) - 1, min(len(images), MOST_KNOWN)).round().astype(np.int64))
+    finder = NearestNeighbors(n_neighbors=max(ks), algorithm="brute", metric="cosine")
+    finder.fit(images.vectors.take(torch.from_numpy(known)).numpy())
+    shown, m = images.truth()[known], len(sets.vectors)
+    lacking = {k: np.ones((m + 1, shown.shape[1]), np.float32) for k in ks}  # padding, the last, lacks every label
+    first = 0
+    for block in sets.vectors.blocks():
+        neighbours = finder.kneighbors(block.numpy(), return_distance=False)
+        for k in ks:
+            lacking[k][first : first + len(block)] = 1 - shown[neighbours[:, :k]].mean(1)
+        first += len(block)
+    mask, rows = sets.mask.numpy()[..., None], sets.rows.numpy()
+    return {k: 1 - np.where(mask, of_images[rows], 1.0).prod(1) for k, of_images in lacking.items()}

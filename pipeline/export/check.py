@@ -75,7 +75,7 @@ def check(project: Project, store: Path, exported: Model, *, trained: TrainedMod
 
 
 def _answer_trained(trained: TrainedModel, data: Dataset) -> Answer:
-    return Answer(*trained.answer(data.vectors[data.rows].numpy(), data.mask.numpy()))
+    return Answer(*trained.answer(data.batch(slice(None)).x.numpy(), data.mask.numpy()))
 
 
 def _vectors(project: Project, model: Model, data: Dataset) -> np.ndarray:

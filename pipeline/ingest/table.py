@@ -1,12 +1,13 @@
 """A folder of two tables and image files: the format for anyone's own data.
 
-items.csv or items.parquet: item_id, image (a path inside the folder, may be empty), categories ("a > b | a > c"), and
+items.csv or items.parquet: item_id, image (a path inside the folder, or an address that visagg fetch asks for, may be
+empty), categories ("a > b | a > c"), and
 title if there is one. purchases.csv or purchases.parquet: user_id, item_id, time (see moments.py), and split if there
 is one.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,11 +15,13 @@ from typing import Protocol
 
 import polars as pl
 
+from pipeline.catalogue.tables import NO_IMAGE
 from pipeline.catalogue.tables import SPLITS as SPLIT_TYPE
 from pipeline.core.errors import SourceError, Unusable
 from pipeline.core.regular_file import LARGEST_IMAGE, Irregular, open_regular, read_whole
 from pipeline.ingest.allowance import Allowance
 from pipeline.ingest.delimited import Delimited, Form
+from pipeline.ingest.fetch.reading import Fetched
 from pipeline.ingest.moments import seconds
 from pipeline.ingest.raw import RawItem, RawPurchase, Reject, Wrong, at_fault
 
@@ -36,13 +39,21 @@ class TableSource:
         folder: holds both tables; image paths begin there.
         dates: the form of dates in `time`, as strptime has it; "": ISO 8601.
         form: how CSV files are written.
+        photos: those that were fetched.
 
     Raises:
         SourceError: a table is missing, there twice, unreadable, or lacks a column.
     """
 
-    def __init__(self, folder: Path, dates: str = "", form: Form = Form()):  # noqa: B008 (it cannot be changed)
-        self._dates = dates
+    def __init__(
+        self,
+        folder: Path,
+        dates: str = "",
+        form: Form = Form(),  # noqa: B008 (it cannot be changed)
+        *,
+        photos: Fetched | None = None,
+    ):
+        self._dates, self._photos = dates, photos
         if not folder.is_dir():
             raise SourceError(f"{folder}: no such folder; expected one with items.csv and purchases.csv (or .parquet)")
         self.folder = folder
@@ -59,8 +70,25 @@ class TableSource:
             except Unusable as fault:
                 yield Reject("item", _id_of(row, 0), fault.reason, file, line, **at_fault(fault))
                 continue
-            read_image = partial(_read_image, self.folder, image) if image else None
-            yield RawItem(item_id, _paths(categories), title, read_image, file, line, image)
+            yield RawItem(item_id, _paths(categories), title, self._reader(item_id, image), file, line, image)
+
+    def _reader(self, item_id: str, image: str) -> Callable[[], bytes] | None:
+        if _is_address(image):
+            return partial(_read_fetched, self._photos, item_id, image)
+        return partial(_read_image, self.folder, image) if image else None
+
+    def has_addresses(self) -> bool:
+        """Whether some images are addresses rather than paths."""
+        return any(_is_address(item.image_name) for item in self.items() if isinstance(item, RawItem))
+
+    def addresses(self) -> Iterator[tuple[str, str]]:
+        """Yields items by id, with the addresses of those images that have one; of an id that repeats, the first."""
+        items = (item for item in self.items() if isinstance(item, RawItem))
+        rows = ((item.item_id, item.image_name) for item in items)
+        named = pl.DataFrame(rows, {"item_id": pl.String, "image": pl.String}, orient="row")
+        for item_id, image in named.unique("item_id", keep="first").sort("item_id").iter_rows():
+            if _is_address(image):
+                yield item_id, image
 
     def purchases(self) -> Iterator[RawPurchase | Reject]:
         """Yields the purchases in the order of the table."""
@@ -220,6 +248,18 @@ def _seconds(time: str, dates: str) -> int:
 def _paths(text: str) -> list[list[str]]:
     paths = ([name.strip() for name in path.split(">") if name.strip()] for path in text.split("|"))
     return [path for path in paths if path]
+
+
+def _is_address(image: str) -> bool:
+    return image[:8].lower().startswith(("http://", "https://"))
+
+
+def _read_fetched(photos: Fetched | None, item_id: str, address: str) -> bytes:
+    """The photo of an item, unless that in the ledger is of another address: of another source, or of before."""
+    photo = photos.read(item_id) if photos is not None and photos.address(item_id) == address else None
+    if photo is None:
+        raise Unusable(NO_IMAGE)
+    return photo
 
 
 def _read_image(folder: Path, image: str) -> bytes:

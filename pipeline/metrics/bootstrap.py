@@ -40,9 +40,7 @@ def resample(sets: int, times: int, seed: int) -> np.ndarray:
     array([[0., 1., 2., 1.],
            [3., 1., 0., 0.]], dtype=float32)
     """
-    generator = np.random.default_rng(seed)
-    draws = generator.integers(0, sets, (times, sets))
-    return np.stack([np.bincount(draw, minlength=sets) for draw in draws]).astype(np.float32)
+    return _resampled(sets, times, seed, first=0)
 
 
 def sample_weights(sets: int, times: int) -> np.ndarray:
@@ -53,7 +51,9 @@ def sample_weights(sets: int, times: int) -> np.ndarray:
     >>> sample_weights(sets=3, times=2)[0]
     array([1., 1., 1.], dtype=float32)
     """
-    return np.vstack([np.ones(sets, np.float32), resample(sets, times, seed=0)])
+    weights = _resampled(sets, times, seed=0, first=1)
+    weights[0] = 1
+    return weights
 
 
 def estimate(values: np.ndarray, reference: np.ndarray | None = None) -> Estimate:
@@ -102,6 +102,15 @@ def holm(p: np.ndarray) -> np.ndarray:
     from statsmodels.stats.multitest import multipletests  # heavy, and only the report needs it
 
     return multipletests(p, 1 - LEVEL, "holm")[1]
+
+
+def _resampled(sets: int, times: int, seed: int, *, first: int) -> np.ndarray:
+    """As `resample`, from row `first` of a float32 [first + t, n] on; one sample's draws are in memory at a time."""
+    generator = np.random.default_rng(seed)
+    weights = np.empty((first + times, sets), np.float32)
+    for row in weights[first:]:
+        row[:] = np.bincount(generator.integers(0, sets, sets), minlength=sets)
+    return weights
 
 
 class _Seeds:

@@ -9,7 +9,7 @@ with one value a sample. A single row of ones gives the plain value.
 
 import numpy as np
 
-from pipeline.metrics.selection import by_set, counts, ratio, step_average_precision
+from pipeline.metrics.selection import Curve, areas, counts, ratio
 
 
 def macro_f1(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -41,12 +41,9 @@ def macro_ap(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.n
     array([0.75])
     """
     present = np.flatnonzero(truth.any(0))
-    sets, set_weights = np.arange(len(scores)), by_set(weights)
-    values = [
-        step_average_precision(scores[:, label], truth[:, label], set_of_score=sets, set_weights=set_weights)
-        for label in present
-    ]
-    return _mean_where(np.stack(values, 1), weights @ truth[:, present] > 0)
+    sets = np.arange(len(scores))
+    curves = [Curve(scores[:, label], truth[:, label], set_of_score=sets) for label in present]
+    return _mean_where(areas(curves, weights), weights @ truth[:, present] > 0)
 
 
 def _mean_where(values: np.ndarray, present: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import sparse
 
 CELLS = 1 << 17  # numbers worked on at a time: they fit a processor's cache
+LEAST_SAMPLES = 16  # samples worked on at a time: with fewer, looking up a score's set costs more than adding it up
 
 
 def micro_f1(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -51,7 +52,7 @@ def average_precision(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray
     >>> average_precision(np.array([0.9, 0.8, 0.1]), np.array([True, False, True]), np.ones((1, 3))).round(3)
     array([0.833])
     """
-    return step_average_precision(scores, truth, set_of_score=np.arange(len(scores)), set_weights=by_set(weights))
+    return areas([Curve(scores, truth, set_of_score=np.arange(len(scores)))], weights)[:, 0]
 
 
 def micro_ap(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -68,8 +69,8 @@ def micro_ap(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.n
     >>> micro_ap(np.array([[0.9, 0.8], [0.1, 0.3]]), np.array([[True, False], [True, False]]), np.ones((1, 2)))
     array([0.75])
     """
-    set_of_score = np.repeat(np.arange(len(scores)), scores.shape[1])
-    return step_average_precision(scores.ravel(), truth.ravel(), set_of_score=set_of_score, set_weights=by_set(weights))
+    set_of_score = np.repeat(np.arange(len(scores), dtype=np.int32), scores.shape[1])
+    return areas([Curve(scores.ravel(), truth.ravel(), set_of_score=set_of_score)], weights)[:, 0]
 
 
 def best_threshold(scores: np.ndarray, truth: np.ndarray) -> float:
@@ -127,50 +128,68 @@ def best_first(scores: np.ndarray) -> np.ndarray:
     return np.argsort(-scores, axis=1, kind="stable")
 
 
-def step_average_precision(
-    scores: np.ndarray, truth: np.ndarray, *, set_of_score: np.ndarray, set_weights: np.ndarray
-) -> np.ndarray:
-    """As average_precision, of scores of which several belong to one set.
+class Curve:
+    """The steps of a precision-recall curve of scores, of which several may belong to one set.
 
     The curve steps only where a group of equal scores holds a positive, so weights are summed from one such group to
-    the next, for all samples at once: a product with a sparse matrix that has a one for each score.
+    the next, for many samples at once: a product with a sparse matrix that has a one for each score.
 
     Args:
         scores: float [m].
         truth: bool [m].
-        set_of_score: which set each score is of, int [m].
-        set_weights: float64 [n, t], as `by_set` gives them.
-
-    >>> scores, truth = np.array([0.9, 0.8, 0.1]), np.array([True, False, True])
-    >>> step_average_precision(scores, truth, set_of_score=np.array([0, 1, 1]), set_weights=np.array([[2.0], [1.0]]))
-    array([0.91666667])
+        set_of_score: which of n sets each score is of, int [m]; the last set is of one of them.
     """
-    order = np.argsort(-scores, kind="stable")
-    true, set_of_score = truth[order], set_of_score[order]
-    tied = np.append(0, np.cumsum(np.diff(scores[order]) != 0))  # which group of equal scores
-    stepping = np.unique(tied[true])
-    step = np.searchsorted(stepping, tied)  # the first step at or behind a score; none behind the last
-    behind = step < len(stepping)
-    shape = (len(stepping), len(set_weights))
-    everything, positives = (
-        sparse.csr_array((np.ones(which.sum()), (step[which], set_of_score[which])), shape) for which in (behind, true)
-    )
-    values = []
-    for part in np.array_split(set_weights, max(1, -(-set_weights.size // CELLS)), axis=1):
-        gained = positives @ part
-        precision = ratio(np.cumsum(gained, 0), np.cumsum(everything @ part, 0))
-        values.append(ratio((gained * precision).sum(0), gained.sum(0)))
-    return np.concatenate(values)
+
+    def __init__(self, scores: np.ndarray, truth: np.ndarray, *, set_of_score: np.ndarray):
+        order = np.argsort(-scores, kind="stable")
+        true, sets, ranked = truth[order], set_of_score.astype(np.int32)[order], scores[order]
+        del order
+        tied = np.cumsum(np.diff(ranked, prepend=ranked[:1]) != 0, dtype=np.int32)  # which group of equal scores
+        stepping = np.unique(tied[true])
+        first = np.searchsorted(stepping, np.arange(tied[-1] + 1)).astype(np.int32)
+        step = first[tied]  # the first step at or behind a score, ascending; none behind the last
+        behind = np.searchsorted(step, len(stepping))
+        self._shape = (len(stepping), int(sets.max()) + 1)
+        self._everything = self._matrix(step[:behind], sets[:behind])
+        self._positives = self._matrix(step[true], sets[true])
+
+    def _matrix(self, steps: np.ndarray, sets: np.ndarray) -> sparse.csr_array:
+        """A one for each score, in the row of its step, ascending, and the column of its set."""
+        starts = np.searchsorted(steps, np.arange(self._shape[0] + 1)).astype(np.int32)
+        return sparse.csr_array((np.ones(len(steps), np.int8), sets, starts), self._shape)
+
+    def areas(self, set_weights: np.ndarray) -> np.ndarray:
+        """The area under it in each sample: a set's weights in a row, float64 [n, t], to float64 [t].
+
+        >>> curve = Curve(np.array([0.9, 0.8, 0.1]), np.array([True, False, True]), set_of_score=np.array([0, 1, 1]))
+        >>> curve.areas(np.array([[2.0], [1.0]]))
+        array([0.91666667])
+        """
+        area, hits, claims = np.zeros((3, set_weights.shape[1]))
+        rows = max(1, CELLS // max(1, set_weights.shape[1]))
+        for start in range(0, self._shape[0], rows):
+            steps = slice(start, start + rows)
+            gained = self._positives[steps] @ set_weights
+            found = hits + np.cumsum(gained, 0)
+            shown = claims + np.cumsum(self._everything[steps] @ set_weights, 0)
+            area += (gained * ratio(found, shown)).sum(0)
+            hits, claims = found[-1], shown[-1]
+        return ratio(area, hits)
 
 
-def by_set(weights: np.ndarray) -> np.ndarray:
-    """Weights float [t, n] to float64 [n, t], a set's in a row.
+def areas(curves: Sequence[Curve], weights: np.ndarray) -> np.ndarray:
+    """The area under some curves of the same sets in each sample: weights float [t, n] to float64 [t, curves].
 
-    >>> by_set(np.array([[1, 1], [2, 0]], np.float32))
-    array([[1., 2.],
-           [1., 0.]])
+    >>> curve = Curve(np.array([0.9, 0.8]), np.array([False, True]), set_of_score=np.arange(2))
+    >>> areas([curve], np.array([[1.0, 1.0], [0.0, 1.0]])).tolist()
+    [[0.5], [1.0]]
     """
-    return np.ascontiguousarray(weights.T, np.float64)
+    samples = max(LEAST_SAMPLES, CELLS // weights.shape[1])
+    parts = []
+    for start in range(0, len(weights), samples):
+        set_weights = np.ascontiguousarray(weights[start : start + samples].T, np.float64)
+        parts.append(np.stack([curve.areas(set_weights) for curve in curves], 1))
+    return np.concatenate(parts)
 
 
 def counts(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> list[np.ndarray]:

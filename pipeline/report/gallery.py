@@ -50,14 +50,13 @@ def make_gallery(project: Project, settings: "Settings") -> str:
     pairs = [(backbone, head) for backbone in settings.compare.backbones for head in settings.compare.heads]
     with hold(project.gallery):
         sets, catalogue = read_sets(project.sets, project.labels), Catalogue.open(project.catalogue)
-        answered = {
-            pair: frame for pair in pairs if (frame := _first_seed(project.results(*pair), sets.digest)) is not None
-        }
+        folders = {pair: project.results(*pair) for pair in pairs}
+        answered = {pair: folder for pair, folder in folders.items() if results.read(folder) is not None}
         if not answered:
             raise StageError("no compared backbone and head has results: run visagg evaluate, or dvc repro")
         if (bank := catalogue.images()).digest() != sets.images_digest:
             raise StageError(f"{project.sets} was made of other images than {project.catalogue} holds: run visagg sets")
-        users = _users(answered, sets.split("test"))
+        users = _users(list(answered.values()), sets.split("test"), sets.digest)
         rows = sorted({row for user in users for row in user["images"]})
         content = {
             "sets_digest": sets.digest,
@@ -71,16 +70,15 @@ def make_gallery(project: Project, settings: "Settings") -> str:
     return f"gallery: {len(users)} test users with the answers of {len(answered)} heads: {project.gallery}"
 
 
-def _users(answered: dict[tuple[str, str], pl.DataFrame], sets: pl.DataFrame) -> list[dict]:
-    """The chosen ones of some sets, with every pair's answer."""
+def _users(folders: list[Path], sets: pl.DataFrame, sets_digest: str) -> list[dict]:
+    """The chosen ones of some sets, with every pair's answer; the results of one pair are in memory at a time."""
     truth = sets.filter(pl.col("labels").list.len() > 0).select("set_id", true="labels", shown="images").sort("set_id")
-    answers = []
-    for frame in answered.values():
-        joined = truth.join(frame, on="set_id", how="left", maintain_order="left")
-        answers.append(joined.with_columns(f1=_f1(joined)))
-    chosen = choose(truth["set_id"].to_list(), np.stack([frame["f1"].to_numpy() for frame in answers]))
-    by_user = [{row["set_id"]: row for row in frame.iter_rows(named=True)} for frame in answers]
-    return [_user(set_id, why, [rows[set_id] for rows in by_user]) for set_id, why in chosen]
+    f1 = np.stack([_answers(folder, truth, sets_digest)["f1"].to_numpy() for folder in folders])
+    chosen = dict(choose(truth["set_id"].to_list(), f1))
+    asked = truth.filter(pl.col("set_id").is_in(list(chosen)))
+    frames = [_answers(folder, asked, sets_digest) for folder in folders]
+    by_user = [{row["set_id"]: row for row in frame.iter_rows(named=True)} for frame in frames]
+    return [_user(set_id, why, [rows[set_id] for rows in by_user]) for set_id, why in chosen.items()]
 
 
 def choose(set_ids: list[str], f1: np.ndarray) -> list[tuple[str, str]]:
@@ -110,12 +108,15 @@ def _standing(rank: int, count: int) -> str:
     return f"better answered than {rank / count:.0%} of users".replace("%", " %")
 
 
-def _first_seed(folder: Path, sets_digest: str) -> pl.DataFrame | None:
-    """One head's results of every set, by the seed that comes first; None where there are none."""
-    if (saved := results.read(folder)) is None:
-        return None
+def _answers(folder: Path, truth: pl.DataFrame, sets_digest: str) -> pl.DataFrame:
+    """One head's answers to some sets, by the seed that comes first, beside what is true of them; with `f1`."""
+    saved = results.read(folder)
+    if saved is None:
+        raise StageError(f"{folder} is gone: run visagg evaluate, or dvc repro")
     saved.require(sets_digest)
-    return saved.sets().filter(pl.col("seed") == pl.col("seed").first())
+    frame = saved.sets().filter(pl.col("seed") == pl.col("seed").first())
+    joined = truth.join(frame, on="set_id", how="left", maintain_order="left")
+    return joined.with_columns(f1=_f1(joined))
 
 
 def _f1(frame: pl.DataFrame) -> pl.Series:

@@ -1,6 +1,7 @@
 """Where the data are from, said wherever a number made from them is shown."""
 
-SIMULATED = "images drawn by a program, users who do not exist. No number here is about people."
+DRAWN = "images drawn by a program, users who do not exist. No number here is about people."
+SHOWN = "real images, and purchases of users who do not exist. No number here is about people."
 
 
 def source(data: dict) -> str:
@@ -24,6 +25,8 @@ def origin(data: dict, simulated: str) -> str:
 
     >>> origin({"source": "table", "simulated": False}, "Simulated")
     'Source: table.'
+    >>> origin({"source": "table", "simulated": True, "drawn": False}, "Simulated")
+    'Source: table. Simulated: real images, and purchases of users who do not exist. No number here is about people.'
     """
     sentence = f"Source: {data['source']}."
-    return f"{sentence} {simulated}: {SIMULATED}" if data["simulated"] else sentence
+    return f"{sentence} {simulated}: {DRAWN if data['drawn'] else SHOWN}" if data["simulated"] else sentence

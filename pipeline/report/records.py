@@ -37,6 +37,7 @@ class Description(TypedDict):
 
     source: str
     simulated: bool
+    drawn: bool
     sets_digest: Hex
     items: Count
     items_with_image: Count

@@ -42,8 +42,9 @@ def make_sets(project: Project, settings: "Settings") -> str:
             images_digest=images.digest(),
         )
         description = {
-            "source": source,
-            "simulated": source == "demo",
+            "source": settings.source.name,
+            "simulated": bool(opened.record["simulated"]),
+            "drawn": "images" in opened.record["simulated"],
             "sets_digest": digest,
             **describe(tables, labels, sets, distinct_images=len(images)),
             "unreadable_images": touched_by_unreadable(tables, labels, sets.frame),

@@ -49,7 +49,8 @@ class AmazonSettings(Section):
     Attributes:
         items: lists of items: names or patterns inside source.path.
         purchases: lists of reviews or ratings, likewise.
-        photos: the folder, inside source.path, of photos named by item id; None where there are none.
+        photos: the folder, inside source.path, of photos named by item id, or of an earlier fetch; None: visagg fetch
+            fetches them.
         labels: "categories", or "department": of the details of 2023, where the categories are empty.
         categories: only items with one of these paths, such as Women > Clothing, anywhere in theirs; none: all.
         category_depth: the names that are read of each path.

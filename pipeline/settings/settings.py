@@ -16,6 +16,7 @@ from pipeline.heads.registry import parse
 from pipeline.heads.spec import HeadSpec
 from pipeline.project import Project
 from pipeline.settings.amazon import AmazonSettings
+from pipeline.settings.fetching import FetchSettings
 from pipeline.settings.sections import (
     AblationSettings,
     BackboneSettings,
@@ -46,6 +47,7 @@ class Settings(Section):
     source: SourceSettings
     demo: DemoSettings
     amazon_reviews: AmazonSettings = AmazonSettings()
+    fetch: FetchSettings = FetchSettings()
     sets: SetSettings
     compare: CompareSettings
     backbones: dict[Alias, DeclaredBackbone]
@@ -75,6 +77,19 @@ class Settings(Section):
             if old in new:
                 raise SettingsError(f"swap.{old} lists {old} itself")
         return self
+
+    def of_source(self, name: str | None, path: str | None) -> "Settings":
+        """These settings with another source: its format, its path, or both.
+
+        Raises:
+            SettingsError: when the path is none.
+        """
+        given = {key: value for key, value in (("name", name), ("path", path)) if value is not None}
+        try:
+            source = SourceSettings.model_validate({**self.source.model_dump(), **given})
+        except pydantic.ValidationError as error:
+            raise SettingsError(f"source: {describe(error, SourceSettings)}") from None
+        return self.model_copy(update={"source": source})
 
     def backbone(self, alias: str) -> BackboneSettings:
         """A backbone by its alias.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import torch
 
 from pipeline.metrics.bootstrap import estimate
 from pipeline.metrics.selection import best_first, micro_of_seeds
@@ -45,7 +46,7 @@ class PairedSets:
     @property
     def same_dim(self) -> bool:
         """Whether the new vectors fit into old heads without an adapter, by their dim alone."""
-        return self.old.vectors.shape == self.new.vectors.shape
+        return self.old.vectors.dim == self.new.vectors.dim
 
 
 @dataclass(frozen=True)
@@ -74,17 +75,15 @@ class Scored:
 def adapted(data: Dataset, adapter: Adapter) -> Dataset:
     """The same sets with their vectors as an adapter maps them; padding stays zeros.
 
-    >>> import torch
-    >>> arrays = {"images": torch.arange(2), "vectors": torch.tensor([[1.0], [2.0], [0.0]]), "y": torch.ones(1, 1)}
+    >>> from pipeline.training.vectors import HeldVectors
+    >>> vectors = HeldVectors(torch.tensor([[1.0], [2.0], [0.0]]))
+    >>> arrays = {"images": torch.arange(2), "vectors": vectors, "y": torch.ones(1, 1)}
     >>> data = Dataset(set_ids=["user"], rows=torch.tensor([[0, 1]]), mask=torch.tensor([[True, True]]), **arrays)
-    >>> adapted(data, Adapter("scaling", np.float32([[3]]), np.float32([1]), {}, 64, {}, {}, "")).vectors
-    tensor([[4.],
-            [7.],
-            [0.]])
+    >>> adapter = Adapter("scaling", np.float32([[3]]), np.float32([1]), {}, 64, {}, {}, "")
+    >>> adapted(data, adapter).batch(slice(None)).x.tolist()
+    [[[4.0], [7.0]]]
     """
-    vectors = np.zeros((len(data.vectors), adapter.matrix.shape[1]), np.float32)
-    vectors[:-1] = adapter.apply(data.vectors[:-1].numpy())
-    return data.with_vectors(vectors)
+    return data.mapped(lambda vectors: torch.from_numpy(adapter.apply(vectors.numpy())))
 
 
 def compare(
@@ -101,13 +100,14 @@ def compare(
     Returns:
         JSON values; under `unadapted`, None where the dims differ; under `obstacle`, why no adapter can be merged.
 
-    >>> import torch
+    >>> from pipeline.training.vectors import HeldVectors
     >>> from types import SimpleNamespace
     >>> from pipeline.heads.presets import preset
-    >>> arrays = {"images": torch.arange(1), "vectors": torch.tensor([[0.9, 0.1], [0, 0]]), "y": torch.tensor([[1, 0]])}
-    >>> data = Dataset(set_ids=["user"], rows=torch.tensor([[0]]), mask=torch.tensor([[True]]), **arrays)
-    >>> seed = SimpleNamespace(spec=preset("average"))
-    >>> head = SimpleNamespace(heads=[seed], thresholds=[0.5], scores=lambda data: [data.vectors[:-1].numpy()])
+    >>> arrays = {"images": torch.arange(1), "mask": torch.tensor([[True]]), "y": torch.tensor([[1, 0]])}
+    >>> vectors, rows = HeldVectors(torch.tensor([[0.9, 0.1], [0, 0]])), torch.tensor([[0]])
+    >>> data = Dataset(set_ids=["user"], rows=rows, vectors=vectors, **arrays)
+    >>> scores = lambda data: [data.vectors.take(torch.tensor([0])).numpy()]
+    >>> head = SimpleNamespace(heads=[SimpleNamespace(spec=preset("average"))], thresholds=[0.5], scores=scores)
     >>> sets = PairedSets(data, data, dict.fromkeys(METRICS, np.zeros((1, 3))), samples=np.ones((3, 1)), k=1)
     >>> exchange = Adapter("ridge", np.float32([[0, 1], [1, 0]]), np.float32([0, 0]), {}, 64, {}, {}, "")
     >>> compare(head, sets, [exchange])["adapted"][0]["negative_flips"]
@@ -115,11 +115,10 @@ def compare(
     """
     stay = Scored.of(head, sets.old, sets)
     fresh = Scored.of(retrained, sets.new, sets).values if retrained else None
-    unadapted = Scored.of(head, sets.new, sets).values if sets.same_dim else None
     return {
         "obstacle": head.heads[0].spec.obstacle(),
         "stay": _entries(stay.values),
-        "unadapted": _entries(unadapted) if unadapted else None,
+        "unadapted": _entries(Scored.of(head, sets.new, sets).values) if sets.same_dim else None,
         "retrained": _entries(fresh) if fresh else None,
         "adapted": [
             {"adapter": adapter.kind, "pairs": adapter.pairs}

@@ -1,5 +1,6 @@
 """The stage: fits adapters, chooses one on validation, and measures what heads keep with it."""
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from pipeline.metrics.selection import micro_of_seeds
 from pipeline.project import Project
 from pipeline.swap import adapters, maps, pairs, retention
 from pipeline.swap.adapters import Adapter
+from pipeline.swap.moments import Moments
 from pipeline.swap.pairs import Fitted, Stores
 from pipeline.swap.retention import PairedSets
 from pipeline.training import checkpoint, dataset
@@ -140,15 +142,18 @@ class Swap:
             StageError: as `swap`.
         """
         rows = self.stores.training_rows(self.sets)
-        lots = [self.stores.fit(rows, maps.KINDS, name=f"adapters {self.new} to {self.old}")]
-        fitted = self._adapters(lots[0])
+        lot = self.stores.fit(rows, maps.KINDS, name=f"adapters {self.new} to {self.old}")
+        reference, refused = lot.sums.whole, lot.refused
+        compared = Compared.of(self.sets, rows)
+        fitted, closeness = self._adapters(lot), self._closeness(lot, compared, reference)
+        del lot  # its decompositions take hundreds of megabytes
         best = self._choose(fitted)
         for size in (size for size in pairs.SIZES if size < len(rows)):
-            name, reference = f"adapter from {size} pairs", lots[0].sums.whole
-            lots.append(self.stores.fit(rows[:size], [best.kind], name=name, reference=reference))
-            fitted += self._adapters(lots[-1])  # none where these are too few pairs for the kind
+            lot = self.stores.fit(rows[:size], [best.kind], name=f"adapter from {size} pairs", reference=reference)
+            fitted += self._adapters(lot)  # none where these are too few pairs for the kind
+            closeness += self._closeness(lot, compared, reference)
+            del lot
         sets = self._paired_sets("test", sample_weights(len(self._split("test")), self.settings.resamples))
-        compared_on, closeness = self._closeness(lots)
         return best, {
             "sets_digest": self.sets_digest,
             "old": self.old,
@@ -160,9 +165,9 @@ class Swap:
             "training_images": len(rows),
             "best": best.kind,
             "adapter_parameters": best.parameters(),
-            "compared_on": compared_on,
+            "compared_on": compared.name,
             "adapters": closeness,
-            "refused": lots[0].refused,
+            "refused": refused,
             "floor": {name: retention.entry(values) for name, values in sets.floor.items()},
             "heads": self._compare(fitted, sets),
         }
@@ -209,9 +214,9 @@ class Swap:
         def quality(head: TrainedHead, data: Dataset) -> float:
             return float(retention.Scored.of(head, data, sets).values["micro_ap"].mean())
 
-        data = [sets.old, *(retention.adapted(sets.new, adapter) for adapter in fitted)]
+        data = itertools.chain([sets.old], (retention.adapted(sets.new, adapter) for adapter in fitted))
         tasks = (joblib.delayed(quality)(head, vectors) for vectors in data for head in self.heads.values())
-        stay, *adapted = np.array(list(_side_by_side(tasks))).reshape(len(data), len(self.heads))
+        stay, *adapted = np.array(list(_side_by_side(tasks))).reshape(1 + len(fitted), len(self.heads))
         kept = float(((adapted[0] - floor) / np.maximum(stay - floor, 1e-9)).max())
         if kept < LEAST_KEPT:
             raise StageError(
@@ -233,34 +238,60 @@ class Swap:
                 progress.add()
         return compared
 
-    def _closeness(self, lots: list[Fitted]) -> tuple[str, list[dict]]:
-        """How close each map comes to the old vectors, on images that it was not fitted on; first, what these are.
+    def _closeness(self, lot: Fitted, compared: "Compared", reference: Moments) -> list[dict]:
+        """How close each map comes to the old vectors, on images that it was not fitted on.
 
         Args:
-            lots: what was fitted, that of all pairs first.
+            lot: what was fitted.
+            compared: on which images.
+            reference: sums over all training pairs.
         """
-        unseen = np.setdiff1d(pairs.shown(self.sets, "test"), lots[0].rows)
-        crossed = len(unseen) < pairs.LEAST_PAIRS
-        rows = []
-        for lot in lots:
-            images = np.sort((lot.held_out if crossed else unseen)[: pairs.MOST_COMPARED])
-            samples = sample_weights(len(images), self.settings.resamples)
-            old, new = self.stores.old.read(images), self.stores.new.read(images)
-            for fit in lot.fits.values():
-                mapped = (fit.trial if crossed else fit.final).apply(new)
-                close = pairs.closeness(old, mapped, lots[0].sums.whole)
-                means = {name: retention.sample_means(values, samples) for name, values in close.items()}
-                rows.append(
-                    {
-                        "adapter": fit.kind,
-                        "pairs": len(lot.rows),
-                        "images": len(images),
-                        **fit.options,
-                        "cosine": retention.entry(means["cosine"]),
-                        "explained_variance": retention.entry(1 - means["error"] / means["total"]),
-                    }
-                )
-        return ("the held-out tenth of the pairs" if crossed else "test users' images that no training user has"), rows
+        images, rows = compared.images(lot), []
+        samples = sample_weights(len(images), self.settings.resamples)
+        old, new = self.stores.old.read(images), self.stores.new.read(images)
+        for fit in lot.fits.values():
+            mapped = (fit.trial if compared.is_held_out else fit.final).apply(new)
+            close = pairs.closeness(old, mapped, reference)
+            means = {name: retention.sample_means(values, samples) for name, values in close.items()}
+            rows.append(
+                {
+                    "adapter": fit.kind,
+                    "pairs": len(lot.rows),
+                    "images": len(images),
+                    **fit.options,
+                    "cosine": retention.entry(means["cosine"]),
+                    "explained_variance": retention.entry(1 - means["error"] / means["total"]),
+                }
+            )
+        return rows
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Images on which mapped vectors are compared with the old backbone's.
+
+    Attributes:
+        unseen: rows of test users' images that no training user has, int64 [m].
+        is_held_out: whether these are too few, and the pairs held out of each lot stand in for them.
+    """
+
+    unseen: np.ndarray
+    is_held_out: bool
+
+    @classmethod
+    def of(cls, sets: pl.DataFrame, rows: np.ndarray) -> Self:
+        """Those of some sets, where adapters are fitted on some rows, int64 [m]."""
+        unseen = np.setdiff1d(pairs.shown(sets, "test"), rows)
+        return cls(unseen, len(unseen) < pairs.LEAST_PAIRS)
+
+    @property
+    def name(self) -> str:
+        """What they are, for the tables."""
+        return "the held-out tenth of the pairs" if self.is_held_out else "test users' images that no training user has"
+
+    def images(self, lot: Fitted) -> np.ndarray:
+        """Rows of those on which a lot is compared: int64, ascending."""
+        return np.sort((lot.held_out if self.is_held_out else self.unseen)[: pairs.MOST_COMPARED])
 
 
 def _side_by_side(tasks: Iterable[Any]) -> Iterator[Any]:

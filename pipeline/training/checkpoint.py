@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import polars as pl
+import torch
 from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -28,7 +29,7 @@ from pipeline.embeddings.store import Embeddings
 from pipeline.heads.classifier import SetClassifier, build_head
 from pipeline.heads.registry import parse
 from pipeline.project import Project
-from pipeline.training.dataset import Dataset, scores
+from pipeline.training.dataset import Dataset, logits_of
 
 RECORD, HISTORY = "checkpoint.json", "history.csv"
 AGAIN = "train the head again"  # for messages
@@ -159,7 +160,7 @@ class TrainedHead:
 
     def scores(self, data: Dataset) -> list[np.ndarray]:
         """Probabilities by each seed: float32 [n, c] each."""
-        return [scores(head, data) for head in self.heads]
+        return [torch.sigmoid(values).numpy() for values in logits_of(self.heads, data)]
 
     def history(self) -> pl.DataFrame:
         """Every epoch of every run that tuning made: columns as in EPOCHS.

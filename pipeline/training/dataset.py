@@ -1,6 +1,6 @@
 """Sets and their vectors to padded, masked batches, and to a head's scores."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +12,7 @@ from pipeline.catalogue.labelled_sets import Sets, label_matrix
 from pipeline.core.errors import StageError
 from pipeline.embeddings.store import Embeddings
 from pipeline.heads.classifier import SetClassifier
+from pipeline.training.vectors import Map, Vectors, open_vectors
 
 SMALLEST_STD = 1e-6
 SCORING_BATCH = 512  # sets scored at a time; scoring needs no gradient and little memory
@@ -34,20 +35,20 @@ class Batch:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Dataset:
-    """The sets of one split with their vectors, held in memory once.
+    """The sets of one split with their vectors.
 
     Attributes:
         set_ids: names of the sets, in their order.
         images: rows of the store that the vectors are from, int64 [m].
-        vectors: distinct images' vectors, float32 [m + 1, d]; the last row is zeros, for padding.
-        rows: each set's images as rows of `vectors`, int64 [n, s].
+        vectors: of the m distinct images.
+        rows: each set's images as positions in `vectors`, int64 [n, s]; m at padding.
         mask: bool [n, s], True where there is an image.
         y: labels, float32 [n, c], 0 or 1.
     """
 
     set_ids: list[str]
     images: Tensor
-    vectors: Tensor
+    vectors: Vectors
     rows: Tensor
     mask: Tensor
     y: Tensor
@@ -57,7 +58,8 @@ class Dataset:
 
     def batch(self, sets: Tensor | slice) -> Batch:
         """Some sets, by their position, as a batch."""
-        return Batch(self.vectors[self.rows[sets]], self.mask[sets], self.y[sets])
+        vectors, rows = self.vectors.table(self.rows[sets])
+        return Batch(vectors[rows], self.mask[sets], self.y[sets])
 
     def batches(self, size: int) -> Iterator[Batch]:
         """All sets in their order, at most `size` of them a batch."""
@@ -69,22 +71,22 @@ class Dataset:
 
     def standardised(self, mean: Tensor, std: Tensor) -> "Dataset":
         """The same sets with each vector less `mean` and divided by `std`, float32 [d] each; padding stays zeros."""
-        vectors = (self.vectors - mean) / std
-        vectors[-1] = 0.0
-        return replace(self, vectors=vectors)
+        return self.mapped(lambda vectors: (vectors - mean) / std)
 
-    def with_vectors(self, vectors: np.ndarray) -> "Dataset":
-        """The same sets with other vectors of the same images, float32 [m + 1, d], zeros in the last row; any d."""
-        return replace(self, vectors=torch.from_numpy(vectors))
+    def mapped(self, function: Map) -> "Dataset":
+        """The same sets with what a function makes of each vector: float32 [k, d] to float32 [k, d'], row by row."""
+        return replace(self, vectors=self.vectors.mapped(function))
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the distinct images' vectors, float32 [d] each, summed in float64.
 
         A dimension that does not vary has a deviation of 1: less its mean, it is left as it is.
         """
-        vectors = self.vectors[:-1].double()
-        mean, std = vectors.mean(0).float(), vectors.std(0, correction=0).float()
-        return mean, torch.where(std > SMALLEST_STD, std, 1.0)
+        count = len(self.vectors)
+        mean = _sum(block.double().sum(0) for block in self.vectors.blocks()) / count
+        squares = _sum((block.double() - mean).square().sum(0) for block in self.vectors.blocks())
+        std = (squares / count).sqrt().float()
+        return mean.float(), torch.where(std > SMALLEST_STD, std, 1.0)
 
 
 def load(sets: Sets, store: Embeddings, split: str) -> Dataset:
@@ -122,14 +124,13 @@ def gather(sets: pl.DataFrame, classes: int, store: Embeddings, *, name: str, le
     if not len(sets):
         raise StageError(f"no set of {name} has a readable image")
     images = long["images"].unique().sort().to_numpy()
-    vectors = np.zeros((len(images) + 1, store.dim), np.float32)
-    vectors[:-1] = store.read(images)
+    vectors = open_vectors(store, images.astype(np.int64))
     lists = [np.searchsorted(images, rows) for rows in sets["images"].to_list()]
     rows, mask = _pad(lists, len(images), least_images)
     y = label_matrix(sets, classes).astype(np.float32)
-    arrays = {"images": images.astype(np.int64), "vectors": vectors, "rows": rows, "mask": mask, "y": y}
+    arrays = {"images": images.astype(np.int64), "rows": rows, "mask": mask, "y": y}
     tensors = {attribute: torch.from_numpy(array) for attribute, array in arrays.items()}
-    return Dataset(set_ids=sets["set_id"].to_list(), **tensors)
+    return Dataset(set_ids=sets["set_id"].to_list(), vectors=vectors, **tensors)
 
 
 def scores(head: SetClassifier, data: Dataset) -> np.ndarray:
@@ -143,14 +144,30 @@ def scores(head: SetClassifier, data: Dataset) -> np.ndarray:
 
 def logits(head: SetClassifier, data: Dataset) -> Tensor:
     """As `scores`, before the sigmoid."""
-    head.eval()
+    return logits_of([head], data)[0]
+
+
+def logits_of(heads: Sequence[SetClassifier], data: Dataset) -> list[Tensor]:
+    """As `logits`, of several heads that take the same vectors, each of which is looked up once for all."""
+    parts: list[list[Tensor]] = [[] for _ in heads]
     with torch.inference_mode():
-        vectors = head.standardised(data.vectors, torch.arange(len(data.vectors)) < len(data.images))
-        pairs = zip(data.rows.split(SCORING_BATCH), data.mask.split(SCORING_BATCH))
-        parts = torch.cat([head.logits_of_rows(vectors, rows, mask) for rows, mask in pairs])
-    if parts.isnan().any():
+        for sets in torch.arange(len(data)).split(SCORING_BATCH):
+            positions, rows = torch.unique(data.rows[sets], return_inverse=True)
+            vectors, shown = data.vectors.take(positions), positions < len(data.vectors)
+            for head, part in zip(heads, parts, strict=True):
+                x = head.eval().standardised(vectors, shown)
+                part.append(head.logits_of_rows(x, rows, data.mask[sets]))
+    found = [torch.cat(part) for part in parts]
+    if any(values.isnan().any() for values in found):
         raise StageError("a score is not finite: the head's parameters have overflowed; lower train.learning_rates")
-    return parts
+    return found
+
+
+def _sum(parts: Iterator[Tensor]) -> Tensor:
+    total = next(parts)
+    for part in parts:
+        total = total + part
+    return total
 
 
 def _pad(lists: list[np.ndarray], padding: int, least: int) -> tuple[np.ndarray, np.ndarray]:

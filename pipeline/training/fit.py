@@ -173,7 +173,7 @@ def _epoch(
     head.train()
     losses, weight = [], torch.tensor(positive_weight)
     for sets in batches:
-        logits = head.logits_of_rows(train.vectors, train.rows[sets], train.mask[sets])
+        logits = head.logits_of_rows(*train.vectors.table(train.rows[sets]), train.mask[sets])
         loss = F.binary_cross_entropy_with_logits(logits, train.y[sets], pos_weight=weight)
         loss.backward()
         optimiser.step()

@@ -118,7 +118,7 @@ def _digest(values: Mapping[str, Any]) -> str:
 def _digest_of(data: Dataset) -> str:
     """A digest of all that a dataset holds."""
     total = blake2b(digest_size=provenance.DIGEST_BYTES)
-    for tensor in (data.vectors, data.rows, data.mask, data.y):
+    for tensor in (data.rows, data.mask, data.y, *data.vectors.blocks()):
         array = np.ascontiguousarray(tensor.numpy())
         total.update(f"{array.dtype.str} {array.shape}\n".encode())
         total.update(array.data)

@@ -171,4 +171,4 @@ def _untrained(spec: HeadSpec, train: Dataset, start: Start) -> SetClassifier:
     with torch.random.fork_rng():
         torch.manual_seed(start.seed)
         spec = spec.model_copy(update={"dropout": start.trial.dropout})
-        return build_head(spec, train.vectors.shape[1], train.y.shape[1])
+        return build_head(spec, train.vectors.dim, train.y.shape[1])

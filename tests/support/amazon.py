@@ -11,7 +11,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -37,9 +37,14 @@ def path(number: int) -> list[str]:
     return ["Clothing, Shoes & Jewelry", ("Women", "Men")[number % 2], "Clothing", KINDS[number // 2 % len(KINDS)]]
 
 
-def item(number: int, release: str) -> bytes:
+def address(number: int) -> str:
+    """The address of an item's photo."""
+    return f"http://a.example/images/I/{number}.jpg"
+
+
+def item(number: int, release: str, url: str | None = None) -> bytes:
     """A line of a list of items."""
-    name, url = f"Item {number} & more, with a name of a common length", f"http://a.example/images/I/{number}.jpg"
+    name, url = f"Item {number} & more, with a name of a common length", address(number) if url is None else url
     if release == "2014":
         return repr({"asin": asin(number), "title": name, "imUrl": url, "categories": [path(number)]}).encode()
     if release == "2018":
@@ -66,12 +71,20 @@ def review(draw: Random, items: int, users: int, *, release: str) -> dict:
     return {**names, "verified": draw.random() < 0.8} if release == "2018" else {**names, "helpful": [0, 0]}
 
 
-def write_lists(folder: Path, release: str, *, items: int, reviews: int, seed: int = 0) -> None:
+def write_lists(
+    folder: Path,
+    release: str,
+    *,
+    items: int,
+    reviews: int,
+    seed: int = 0,
+    address: Callable[[int], str] = address,
+) -> None:
     """Writes meta_X.json.gz, reviews_X.json.gz and a photo into a folder: a third as many users as reviews."""
     draw, users = Random(seed), max(1, reviews // 3)
     folder.mkdir(parents=True, exist_ok=True)
     lines = (json.dumps(review(draw, items, users, release=release)).encode() for _ in range(reviews))
-    write_gzip(folder / "meta_X.json.gz", (item(number, release) for number in range(items)))
+    write_gzip(folder / "meta_X.json.gz", (item(number, release, address(number)) for number in range(items)))
     write_gzip(folder / "reviews_X.json.gz", lines)
     (folder / "photos").mkdir(exist_ok=True)
     Image.new("RGB", (8, 8), "red").save(folder / "photos" / f"{asin(0)}.png")
@@ -86,12 +99,13 @@ def write_gzip(file: Path, lines: Iterator[bytes]) -> None:
 
 def read(folder: Path, k_core: int) -> None:
     """Makes a catalogue of the lists, and says how long that took and how much memory at most."""
+    from pipeline.ingest.amazon.photos import FolderPhotos
     from pipeline.ingest.amazon.source import AmazonReviews
     from pipeline.ingest.stage import build_catalogue
     from pipeline.settings.amazon import AmazonSettings
 
     start = time.monotonic()
-    source = AmazonReviews(folder, AmazonSettings(k_core=k_core, photos="photos"), folder)
+    source = AmazonReviews(folder, AmazonSettings(k_core=k_core), folder, photos=FolderPhotos(folder / "photos"))
     seconds, most = [time.monotonic() - start], [_most_memory()]
     tally = build_catalogue(source, str(folder), folder / "catalogue", threads=2).rejects
     seconds.append(time.monotonic() - start - seconds[0])

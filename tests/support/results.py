@@ -107,6 +107,7 @@ def make_results(
         data={
             "source": "demo",
             "simulated": simulated,
+            "drawn": simulated,
             "sets": {"test": {"sets": 80, "share_of_images_in_training": 0.98}},
         },
     )
@@ -132,6 +133,7 @@ DIGEST = "5e75"  # of the sets
 DESCRIPTION = {
     "source": "demo",
     "simulated": True,
+    "drawn": True,
     "sets_digest": DIGEST,
     "items": 1200,
     "items_with_image": 1198,

@@ -42,6 +42,9 @@ class SqueezeAttentionPool(Module):
     J. Phys.: Conf. Ser. 1368, 2019. With `project` the pooled vector leaves squeezed: the same weights pool s(m).
 
     With S = `squeeze`: d S + S parameters. Departure: scores are divided by the root of S, as in AttentionPool.
+
+    Computed as q.(Ws x) = (Ws^T q).x, and the pooled Ws x as Ws times the pooled x: the same values and gradients, but
+    no image is squeezed by itself, which costs s times as much.
     """
 
     def __init__(self, dim: int, squeeze: int, *, project: bool, scale_scores: bool):
@@ -53,6 +56,6 @@ class SqueezeAttentionPool(Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """float [b, s, d], bool [b, s] to the pooled float [b, d] or [b, S] and the weights float [b, s]."""
-        squeezed = self.squeeze(x)
-        weights = masked_softmax(squeezed @ self.query * self.scale, mask)
-        return weighted_sum(weights, squeezed if self.project else x), weights
+        weights = masked_softmax(x @ (self.query @ self.squeeze.weight * self.scale), mask)
+        pooled = weighted_sum(weights, x)
+        return self.squeeze(pooled) if self.project else pooled, weights

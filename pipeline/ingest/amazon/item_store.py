@@ -20,11 +20,13 @@ class StoredItem(NamedTuple):
         item_id: its id.
         title: its name.
         categories: paths from the root.
+        address: of its photo; empty where it has none.
     """
 
     item_id: str
     title: str
     categories: list[list[str]]
+    address: str = ""
 
 
 class ItemStore:

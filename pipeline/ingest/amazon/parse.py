@@ -11,6 +11,8 @@ from pipeline.ingest.raw import Wrong
 ID = re.compile(r"[0-9A-Za-z_.:-]{1,64}")
 MOST_CATEGORIES = 1000  # names of one item, over all its paths
 LONGEST_TITLE, LONGEST_NAME = 2000, 1000  # characters
+VIDEO = "play-button-overlay"  # in the address of a video's still
+LONGEST_ADDRESS = 2000
 LATEST = 4_102_444_800  # 2100-01-01, in seconds: a time behind it is in another unit
 SCRIPT = "getTime"  # what titles of 2018 hold that are a piece of the page's script
 
@@ -87,6 +89,40 @@ def categories(record: dict, release: Release, *, depth: int) -> list[list[str]]
             names = _before_features(names)
         kept.append([name for name in names if name][:depth])
     return [path for path in kept if path]
+
+
+def photo_address(record: dict, release: Release) -> str:
+    """The address of the item's photo; empty where it has none.
+
+    Of several, the one that is marked as the main one, else the first; large before the largest.
+
+    >>> images = [{"large": "https://a/2.jpg"}, {"large": "https://a/1.jpg", "variant": "MAIN"}]
+    >>> photo_address({"images": images}, "2023")
+    'https://a/1.jpg'
+    """
+    if release == "2014":
+        addresses = [record.get("imUrl")]
+    elif release == "2018":
+        addresses = [*_listed(record.get("imageURLHighRes")), *_listed(record.get("imageURL"))]
+    else:
+        images = [image for image in _images(record.get("images")) if isinstance(image, dict)]
+        images.sort(key=lambda image: image.get("variant") != "MAIN")
+        addresses = [image.get(size) for image in images for size in ("large", "hi_res", "thumb")]
+    texts = (address.strip() for address in addresses if isinstance(address, str))
+    return next((text for text in texts if text and VIDEO not in text and len(text) <= LONGEST_ADDRESS), "")
+
+
+def _images(value: object) -> list:
+    """The images of 2023; the hub's parquet has a list for each of their fields."""
+    if not isinstance(value, dict):
+        return _listed(value)
+    fields = {name: _listed(entries) for name, entries in value.items()}
+    count = min(MOST_CATEGORIES, max(map(len, fields.values()), default=0))
+    return [{name: entries[n] for name, entries in fields.items() if n < len(entries)} for n in range(count)]
+
+
+def _listed(value: object) -> list:
+    return [*value[:MOST_CATEGORIES]] if isinstance(value, list | tuple) else []
 
 
 def department(record: dict) -> list[list[str]]:

@@ -13,6 +13,7 @@ import polars as pl
 from pipeline.catalogue.tables import NO_IMAGE
 from pipeline.core.errors import SourceError, Unusable
 from pipeline.core.regular_file import LARGEST_IMAGE, open_regular, read_whole
+from pipeline.ingest.fetch.reading import Fetched, is_fetched
 
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
 BLOCK = 100_000
@@ -77,6 +78,23 @@ class FolderPhotos:
                 return read_whole(file, size)
         except OSError:
             raise Unusable("image file cannot be read") from None
+
+
+def open_photos(folder: Path | None, fetched: Path, *, placeholder_items: int) -> Photos:
+    """The photos that there are.
+
+    Args:
+        folder: of one's own: files named by item, or what an earlier fetch has filled; None: there is none.
+        fetched: what visagg fetch fills.
+        placeholder_items: as of `Fetched`.
+
+    Raises:
+        SourceError: there is no such folder.
+        StageError: a ledger is damaged.
+    """
+    if folder is None or is_fetched(folder):
+        return Fetched(folder or fetched, placeholder_items)
+    return FolderPhotos(folder)
 
 
 def read_photo(photos: Photos, item_id: str) -> bytes:

@@ -12,7 +12,7 @@ from pipeline.ingest.amazon.release import Kind
 
 BLOCK = 20_000  # rows of a parquet file at a time
 _WANTED = {
-    "items": ("parent_asin", "title", "categories", "details"),
+    "items": ("parent_asin", "title", "categories", "details", "images"),
     "reviews": ("user_id", "parent_asin", "rating", "timestamp", "verified_purchase"),
 }
 

@@ -1,8 +1,9 @@
 """The public Amazon reviews as a source: lists of items and reviews of one release, filtered as they are read.
 
 Everything that a run reads lies in `source.path`, so that DVC sees it change; `amazon_reviews.items`, `purchases` and
-`photos` are names in it. Items and reviews wait on the disk beside the catalogue; in memory are ids, and two numbers a
-review. What the settings leave out is counted by its reason, and so is what is damaged, of which some rows are kept.
+`photos` are names in it. Without photos there, those in data/photos are read, which visagg fetch fills. Items and
+reviews wait on the disk beside the catalogue; in memory are ids, and two numbers a review. What the settings leave out
+is counted by its reason, and so is what is damaged, of which some rows are kept.
 """
 
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from pipeline.ingest.amazon.bullets import before_rare, frequent_names
 from pipeline.ingest.amazon.core import core, most_bought
 from pipeline.ingest.amazon.files import find
 from pipeline.ingest.amazon.item_store import OUTSIDE, ItemStore, StoredItem
-from pipeline.ingest.amazon.photos import FolderPhotos, NoPhotos, Photos, reader
+from pipeline.ingest.amazon.photos import NoPhotos, Photos, reader
 from pipeline.ingest.amazon.release import Kind
 from pipeline.ingest.amazon.review_store import ReviewStore
 from pipeline.ingest.amazon.rows import rows
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pipeline.settings.amazon import AmazonSettings
 
 Stage = Literal["item", "purchase"]
+NO_PHOTOS = NoPhotos()
 ALL_EMPTY = (
     "no item has a category, as in Amazon_Fashion of 2023: use the lists of Clothing_Shoes_and_Jewelry, "
     "or set amazon_reviews.labels to department (details.Department)"
@@ -45,16 +47,17 @@ class AmazonReviews:
     Args:
         folder: holds all files.
         settings: which of them, and what of them.
-        scratch: a folder on whose disk items and reviews wait: some 60 bytes a review, 200 an item.
+        scratch: a folder on whose disk items and reviews wait: some 60 bytes a review, 300 an item.
+        photos: of the items.
 
     Raises:
         SourceError: a file is missing, of another kind or release, damaged or cut short, or no item has a category.
     """
 
-    def __init__(self, folder: Path, settings: "AmazonSettings", scratch: Path):
+    def __init__(self, folder: Path, settings: "AmazonSettings", scratch: Path, *, photos: Photos = NO_PHOTOS):
         self._folder, self._settings, self._seconds = folder, settings, settings.seconds()
         self._wanted = [_names(path.split(">")) for path in settings.categories]
-        self._photos: Photos = FolderPhotos(folder / settings.photos) if settings.photos else NoPhotos()
+        self._photos = photos
         self._of_items, self._of_reviews = Tally(), Tally()
         items, purchases = find(folder, settings)
         self._items, self._reviews = ItemStore(scratch), ReviewStore(scratch)
@@ -69,6 +72,12 @@ class AmazonReviews:
             paths = item.categories if self._frequent is None else before_rare(item.categories, self._frequent)
             yield RawItem(item.item_id, paths, item.title, reader(self._photos, item.item_id))
         yield from self._of_items.rest()
+
+    def addresses(self) -> Iterator[tuple[str, str]]:
+        """Yields the items that stay, by id, with the addresses of their photos; an empty one where there is none."""
+        for row in self._rows.tolist():
+            item = self._items[row]
+            yield item.item_id, item.address
 
     def purchases(self) -> Iterator[RawPurchase | Reject]:
         """Yields the reviews that stay, by user and time, then what was left out."""
@@ -104,7 +113,7 @@ class AmazonReviews:
         if self._wanted and not any(_holds(path, wanted) for path in paths for wanted in self._wanted):
             self._items.leave_out(item_id)
             return bool(paths)
-        self._items.add(StoredItem(item_id, parse.title(record), paths))
+        self._items.add(StoredItem(item_id, parse.title(record), paths, parse.photo_address(record, kind.release)))
         return bool(paths)
 
     def _read_reviews(self, kinds: list[Kind]) -> None:

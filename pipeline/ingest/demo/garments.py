@@ -133,8 +133,14 @@ def imagine(kind: str, rng: np.random.Generator) -> Garment:
     return Garment(kind, style, colour, seconds[rng.integers(len(seconds))], pattern)
 
 
-def depict(garment: Garment, rng: np.random.Generator) -> bytes:
-    """Draws the garment as if photographed for a shop; the same generator gives the same JPEG bytes."""
+def depict(garment: Garment, rng: np.random.Generator, *, quality: tuple[int, int] = (75, 93)) -> bytes:
+    """Draws the garment as if photographed for a shop; the same generator gives the same JPEG bytes.
+
+    Args:
+        garment: what is drawn.
+        rng: draws all that the words leave open.
+        quality: of the JPEG, from the first to below the second.
+    """
     size = _SIZES[rng.integers(len(_SIZES))]
     near = rng.uniform(0.5, 1.15) if rng.random() < 0.6 else rng.uniform(0.3, 1.8)
     scale, centre, *shown = _CHOICES[garment.kind][3].split()
@@ -144,4 +150,4 @@ def depict(garment: Garment, rng: np.random.Generator) -> bytes:
     sketch = _Sketch(canvas, garment, rng)
     sketch.draw(shown[0] if shown else garment.kind, np.zeros(2), np.ones(2))
     sheet = cloth(garment.pattern, (sketch.paints["cloth"], sketch.paints["second"]), canvas, rng=rng)
-    return photograph(canvas, sheet, rng)
+    return photograph(canvas, sheet, rng, quality=quality)

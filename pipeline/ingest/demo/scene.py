@@ -58,7 +58,7 @@ def _lay(picture: np.ndarray, under: np.ndarray, cover: Image.Image) -> None:
     picture += under
 
 
-def photograph(canvas: Canvas, cloth: np.ndarray, rng: np.random.Generator) -> bytes:
+def photograph(canvas: Canvas, cloth: np.ndarray, rng: np.random.Generator, *, quality: tuple[int, int]) -> bytes:
     """Lights the drawn garment before a background and takes its picture, as a JPEG.
 
     Its cloth parts are cut from `cloth`, which is overwritten.
@@ -82,5 +82,5 @@ def photograph(canvas: Canvas, cloth: np.ndarray, rng: np.random.Generator) -> b
     if rng.random() < 0.35:
         image = image.filter(ImageFilter.BoxBlur(rng.uniform(0.2, 1.2)))
     stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=int(rng.integers(75, 93)))
+    image.save(stream, "JPEG", quality=int(rng.integers(*quality)))
     return stream.getvalue()

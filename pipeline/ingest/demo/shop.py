@@ -5,7 +5,8 @@ from functools import partial
 
 import numpy as np
 
-from pipeline.ingest.demo.garments import depict, imagine
+from pipeline.ingest.demo.buyers import dated
+from pipeline.ingest.demo.garments import Garment, depict, imagine
 from pipeline.ingest.raw import RawItem, RawPurchase
 
 ROOT = "Clothing, Shoes & Jewelry"
@@ -54,8 +55,6 @@ _WOMEN_ONLY = ("dress", "skirt")
 # A generator's first number after the seed says what it is for, so that no two uses share their numbers.
 _STREAM_ITEM, _STREAM_USER = 1, 2
 _GOLDEN = (5**0.5 - 1) / 2
-_FIRST_TIME = 1_356_998_400
-_DAY = 86_400
 
 
 def _kind(seed: int, index: int) -> str:
@@ -65,10 +64,25 @@ def _kind(seed: int, index: int) -> str:
     return names[min(int(np.searchsorted(np.cumsum(list(_SHARES.values())), place, side="right")), len(names) - 1)]
 
 
+def garment_of(seed: int, index: int) -> tuple[Garment, np.random.Generator]:
+    """An item's garment in words, and the generator that draws the rest of it."""
+    rng = np.random.default_rng([seed, _STREAM_ITEM, index])
+    return imagine(_kind(seed, index), rng), rng
+
+
+def describe(garment: Garment, index: int) -> tuple[list[list[str]], str]:
+    """An item's categories and its title."""
+    gender = "Women" if garment.kind in _WOMEN_ONLY or index % 5 < 3 else "Men"
+    by_style = _PATHS[garment.kind]
+    paths = by_style.get(garment.style) or by_style[""]
+    style = "" if garment.style == garment.kind or len(by_style) == 1 else f"{garment.style} "
+    title = f"{gender}'s {garment.pattern} {garment.colour} {style}{garment.kind}"
+    return [[ROOT, gender, *path.split("/")] for path in paths], title
+
+
 def _picture(seed: int, index: int) -> bytes:
     """An item's JPEG, drawn anew at every call."""
-    rng = np.random.default_rng([seed, _STREAM_ITEM, index])
-    return depict(imagine(_kind(seed, index), rng), rng)
+    return depict(*garment_of(seed, index))
 
 
 class Demo:
@@ -91,17 +105,8 @@ class Demo:
             yield self._item(index)
 
     def _item(self, index: int) -> RawItem:
-        garment = imagine(_kind(self._seed, index), np.random.default_rng([self._seed, _STREAM_ITEM, index]))
-        gender = "Women" if garment.kind in _WOMEN_ONLY or index % 5 < 3 else "Men"
-        by_style = _PATHS[garment.kind]
-        paths = by_style.get(garment.style) or by_style[""]
-        style = "" if garment.style == garment.kind or len(by_style) == 1 else f"{garment.style} "
-        return RawItem(
-            item_id=_item_id(index),
-            categories=[[ROOT, gender, *path.split("/")] for path in paths],
-            title=f"{gender}'s {garment.pattern} {garment.colour} {style}{garment.kind}",
-            image=partial(_picture, self._seed, index),
-        )
+        categories, title = describe(garment_of(self._seed, index)[0], index)
+        return RawItem(_item_id(index), categories, title, partial(_picture, self._seed, index))
 
     def purchases(self) -> Iterator[RawPurchase]:
         """Every purchase: user after user, each user's in the order of their times."""
@@ -126,7 +131,5 @@ def _history(
     wish = rng.integers(40, 81) if rng.random() < 0.01 else rng.integers(3, 15)
     count = min(int(wish), len(kind_of_item))
     bought = rng.choice(len(kind_of_item), size=count, replace=False, p=wanted / wanted.sum())
-    times = _FIRST_TIME + np.cumsum(rng.integers(1, 60 * _DAY, size=count))
-    for place, (index, time) in enumerate(zip(bought.tolist(), times.tolist(), strict=True)):
-        split = {count - 1: "test", count - 2: "validation"}.get(place, "train")
+    for index, time, split in dated(bought.tolist(), rng):
         yield RawPurchase(f"U{user:06d}", _item_id(index), time, split)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pipeline.report.results import Results
 from pipeline.report.table import Cell, Table
 
-NOT_SHOWN = ("source", "simulated", "sets_digest")  # the first two stand in every table
+NOT_SHOWN = ("source", "simulated", "drawn", "sets_digest")  # the first three stand in every table
 
 
 def data(results: Results) -> Table:

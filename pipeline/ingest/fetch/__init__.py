@@ -1,0 +1,1 @@
+"""Photos fetched by their addresses, resumable, and read again."""
