@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from contextlib import chdir, redirect_stderr, redirect_stdout
@@ -31,12 +32,16 @@ def run(folder: Path, *words: str, **environment: str) -> subprocess.CompletedPr
 def call(folder: Path, *words: str) -> subprocess.CompletedProcess:
     """As `run`, in this process: for what needs no clean start and no signal."""
     out, err = StringIO(), StringIO()
+    heeded = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with chdir(folder), redirect_stdout(out), redirect_stderr(err), patch.object(sys, "argv", ["visagg", *words]):
         try:
             main()
             status = 0
         except SystemExit as end:
             status = end.code or 0
+        finally:
+            for number, handler in heeded.items():
+                signal.signal(number, handler)
     return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
 
 
