@@ -26,6 +26,11 @@ class Project:
         return self.root / "pipeline/params.yaml"
 
     @property
+    def source(self) -> Path:
+        """What the raw data are: names, sizes and times of files, of which DVC sees that they changed."""
+        return self.root / "data/source.json"
+
+    @property
     def catalogue(self) -> Path:
         """The catalogue's folder."""
         return self.root / "data/catalogue"

@@ -7,6 +7,7 @@ import ast
 import inspect
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -21,6 +22,7 @@ import pytest
 
 import pipeline.cli.main  # noqa: F401 (the commands join their group)
 from pipeline.cli.group import cli
+from pipeline.core.errors import StageError
 from pipeline.heads.presets import PRESETS
 from tests.support.images import jpeg, write_table_source
 from tests.support.program import COMMAND, call, failed, run
@@ -300,3 +302,39 @@ def test_a_full_disk(project):
         assert not (project / "data/catalogue").exists()
     finally:
         subprocess.run(["umount", str(small_disk)], check=True)
+
+
+def test_who_asks_for_quiet_gets_faults_and_what_was_asked_for_alone(project):
+    loud = call(project, "ingest")
+    assert "items, 750 with an image" in loud.stdout and loud.stderr
+    for words in (["ingest"], ["sets"], ["specs"]):
+        done = call(project, "--quiet", *words)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert call(project, "-q", "data").stdout.startswith("source demo, simulated: 750 items, ")
+    failed(call(project, "-q", "train", "lite0", "average"), "run visagg embed lite0")
+    assert "exclude each other" in call(project, "-q", "-v", "data").stderr
+
+
+def test_a_fault_shows_where_it_arose_to_who_asks_for_it(project):
+    with pytest.raises(StageError):
+        call(project, "-v", "sets")
+
+
+def test_a_stage_ends_with_how_much_there_is_and_where(project):
+    write_table_source(project)
+    words = settings(project, {**source("table", "."), "sets.stop_categories": ["Clothing", "Nothing"]})
+    assert call(project, *words, "ingest").stdout.splitlines()[0].endswith("purchases: data/catalogue")
+    lines = call(project, *words, "--set", "sets.least_items=1", "sets").stdout.splitlines()
+    assert re.fullmatch(
+        r"sets: \d+ sets \(.* train, .* validation, .* test\) with .* labels, of .*: data/sets.parquet", lines[0]
+    )
+    assert lines[-1] == "sets: stop categories that no item has: Nothing"
+    described = json.loads(call(project, *words, "data", "--json").stdout)
+    assert described["source"] == "table" and described["sets"].keys() == {"train", "validation", "test"}
+
+
+def test_a_setting_for_one_command_reaches_it(project):
+    assert call(project, "--set", "demo.items=20", "--set", "demo.users=30", "ingest").stdout.startswith(
+        "ingest: 20 items"
+    )
+    failed(call(project, "--set", "demo.itmes=20", "ingest"), "--set: unknown key demo.itmes; did you mean items?")

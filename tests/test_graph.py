@@ -58,9 +58,9 @@ def graph(up_to_date) -> Iterator[Path]:
 
 
 def stale(root: Path) -> set[str]:
-    """The stages that DVC would run now, but for those that only follow from others."""
+    """The stages that DVC would run now, less those that only follow from others, and `source`, which always runs."""
     with chdir(root), Repo(root) as repo:
-        return set(repo.status())
+        return set(repo.status()) - {"source"}
 
 
 def stale_after_specs(root: Path) -> set[str]:

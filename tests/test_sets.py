@@ -12,7 +12,7 @@ from pipeline.core import provenance
 from pipeline.core.errors import StageError
 from pipeline.project import Project
 from pipeline.sets.building import CatalogueTables, assign_splits, build_sets, of_one_image
-from pipeline.sets.labels import Labels, frequent_labels, label_images, label_items
+from pipeline.sets.labels import Labels, frequent_labels, label_images, label_items, taken_away
 from pipeline.sets.stage import make_sets
 from pipeline.settings.sections import SetSettings, SplitSettings
 from tests.support.records import unsealed
@@ -265,3 +265,19 @@ def test_the_stage_writes_sets_labels_and_a_description(tmp_path):
     alone = of_one_image(project, replace(labelled, labels=["hats", "coats"]), settings(max_images=8))
     assert alone["set_id"].to_list() == CROWD
     assert alone["images"].to_list() == alone["labels"].to_list() == [[0]] * 60
+
+
+def test_stop_categories_are_those_of_the_source_unless_they_are_listed():
+    items = shop({"a": (0, [["Clothing", "Women", "Gala"]])})
+    of = {
+        source: dict.fromkeys(label_items(items, settings(stop_categories="auto"), source=source)["label"])
+        for source in ("table", "demo", "dvbpr", "amazon_reviews")
+    }
+    assert [list(labels) for labels in of.values()] == [
+        ["clothing", "gala", "women", "plain"],
+        *[["gala", "plain"]] * 3,
+    ]
+    chosen = settings(stop_categories=["Gala", "Hat"])
+    assert list(label_items(items, chosen, source="dvbpr")["label"]) == ["clothing", "women", "plain"]
+    assert taken_away(items, chosen, "dvbpr") == {"Gala": 1, "Hat": 0}
+    assert taken_away(items, settings(stop_categories="auto"), "table") == {}

@@ -1,13 +1,16 @@
 """params.yaml: what is shipped loads, what means nothing is refused in a line that names it."""
 
+import re
+from typing import get_args, get_origin
+
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 
 from pipeline.core.errors import SettingsError
 from pipeline.heads.presets import preset
 from pipeline.heads.registry import parse
-from pipeline.settings.settings import load
+from pipeline.settings.settings import Settings, load
 from tests.support.settings import ABSENT, SHIPPED, changed, make_settings, write_settings
 
 PARTS = {"pool": "squeeze_attention", "squeeze": 128, "project": True, "hidden": None}
@@ -35,17 +38,45 @@ def test_the_shipped_settings_load_as_they_are_written():
     assert settings.backbone(settings.compare.backbones[0]).model
 
 
-def test_every_shipped_setting_has_a_remark():
-    """On its line, or above its section."""
-    section_explained = False
+def fields_of(model, section=()):
+    """Every setting that there is: the names that lead to it, and a key of those that its map of names has."""
+    for name, field in model.model_fields.items():
+        of_aliases = get_origin(field.annotation) is dict
+        inner = get_args(field.annotation)[-1] if of_aliases else field.annotation
+        yield (*section, name), None
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            if of_aliases:
+                yield from (((*section, name), key) for key in inner.model_fields)
+            else:
+                yield from fields_of(inner, (*section, name))
+
+
+def remarks():
+    """What params.yaml says of each setting, by the names that lead to it: on its line, and just above it."""
+    said, above, section = {}, [], []
     for line in SHIPPED.read_text(encoding="utf-8").splitlines():
         words = line.strip()
-        if line.startswith("#"):
-            section_explained = True
-        elif not words:
-            section_explained = False
-        elif line.startswith(" ") and not words.startswith("- ") and not words.endswith(":"):
-            assert section_explained or "  # " in line, line
+        if words.startswith("#"):
+            above.append(words)
+        elif match := re.match(r"( *)([a-z_0-9]+):(?:$| )", line):
+            section = [*section[: len(match[1]) // 2], match[2]]
+            own = [line.partition(" # ")[2]] if " # " in line else []
+            said[tuple(section)] = " ".join(above + own)
+            above = []
+        else:
+            above = []
+    return said
+
+
+def test_every_setting_has_its_line_in_params_yaml_and_each_line_says_what_it_does():
+    """Sections and the maps of names say it above themselves; all other settings on their own line or above it."""
+    said = remarks()
+    for names, key in fields_of(Settings):
+        assert names in said, f"{'.'.join(names)} stands nowhere in params.yaml"
+        if key:
+            assert f"{key}:" in said[names], f"what is above {'.'.join(names)} does not say what {key} is"
+        elif len(names) > 1 and names != ("sets", "split"):
+            assert said[names], f"{'.'.join(names)} has no remark"
 
 
 @pytest.mark.parametrize(
@@ -266,3 +297,47 @@ def test_a_spec_that_means_nothing_is_refused_in_one_line(parts, said):
     with pytest.raises(SettingsError) as fault:
         parse(parts)
     assert said in str(fault.value) and "\n" not in str(fault.value)
+
+
+def changed_by(*changes):
+    return load(SHIPPED, changes)
+
+
+def test_settings_given_for_one_command_take_the_place_of_the_file_s():
+    settings = changed_by(
+        "train.patience=3", "compare.heads=[average, noisy_or]", "sets.split.test = 0.3", 'source.dates=""'
+    )
+    assert (settings.train.patience, settings.compare.heads, settings.sets.split.test) == (
+        3,
+        ["average", "noisy_or"],
+        0.3,
+    )
+    assert changed_by("backbones.mine={model: m, weights: hub}").backbone("mine").model == "m"
+    assert changed_by("train.weight_decay=1e-3").train.weight_decay == 0.001
+    assert changed_by('source.path="a=b"').source.path == "a=b"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("train.patiense=3", "--set: unknown key train.patiense; did you mean patience?"),
+        ("trian.patience=3", "--set trian.patience=3: no section 'trian'; did you mean train?"),
+        ("train.patience", "--set train.patience: give it as KEY=VALUE, such as train.patience=5"),
+        ("=3", "--set =3: give it as KEY=VALUE"),
+        ("train.patience.x=3", "'train.patience' holds one value, and has nothing below it"),
+        ("train.patience=soon", "--set: train.patience: input should be a valid integer, not 'soon'"),
+        ("train.seeds=[0", "--set train.seeds=[0: the value is not YAML: "),
+        ("compare.heads=[avrage]", "--set: unknown head 'avrage'; did you mean average?"),
+        ("train.seeds=" + "[" * 100, "nested more than"),
+    ],
+)
+def test_a_setting_for_one_command_is_refused_as_one_of_the_file_is(change, said):
+    with pytest.raises(SettingsError) as refused:
+        changed_by(change)
+    assert said in str(refused.value) and str(refused.value).isprintable()
+
+
+def test_a_fault_of_the_file_is_not_laid_to_what_was_given_for_one_command(tmp_path):
+    write_settings(tmp_path / "params.yaml", {"train.patience": "soon"})
+    with pytest.raises(SettingsError, match=r"params.yaml: train.patience: "):
+        load(tmp_path / "params.yaml", ["demo.seed=3"])

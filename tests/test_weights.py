@@ -96,7 +96,7 @@ def test_a_suffix_of_the_other_kind_is_named(tmp_path, net, state):
         (lambda state: state.pop("0.weight"), "0.weight is missing in the file, [4, 3, 2, 2] in the model: in params"),
         (lambda state: state.update({"0.weight": torch.ones(4)}), "0.weight is [4] in the file, [4, 3, 2, 2] in the"),
         (lambda state: state.update({"1.more": torch.ones(4)}), "1.more is [4] in the file, not in the model: in par"),
-        (lambda state: [state.pop(name) for name in ("0.weight", "0.bias")], "and so are 1 more: in params.yaml, set"),
+        (lambda state: [state.pop(name) for name in ("0.weight", "0.bias")], "and so is 1 more: in params.yaml, set"),
     ],
     ids=["missing", "shape", "unknown", "several"],
 )

@@ -1,5 +1,6 @@
 """What all commands stand on: the root, and the context that they get."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, wraps
@@ -52,7 +53,7 @@ def _announced(function: Callable[..., None]) -> Callable[..., None]:
         current = click.get_current_context()
         words = [current.params[p.name] for p in current.command.params if isinstance(p, click.Argument) and p.name]
         named = [str(w) for word in words for w in (word if isinstance(word, tuple) else [word]) if w]
-        does = (current.command.help or "").partition("\n")[0].partition(":")[0].rstrip(".")
+        does = re.split(r" \(|[:.\n]", current.command.help or "")[0]
         with Work(f"{' '.join([str(current.info_name), *named])}: {does[:1].lower()}{does[1:]}"):
             function(*args, **options)
 

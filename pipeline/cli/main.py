@@ -18,6 +18,7 @@ def main() -> None:
     heed_signals()
     try:
         status = _run()
+        ignore_signals()  # the work is done: what comes too late to stop it changes nothing
     except (KeyboardInterrupt, click.Abort) as error:
         _stop(error)
     gc.collect()  # what a fault held goes now, where destructors are heeded, and not when Python ends

@@ -1,6 +1,7 @@
 """The stages, in the order in which DVC runs them."""
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -16,6 +17,15 @@ def parse_shard(text: str) -> tuple[int, int]:
     if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
         raise click.BadParameter(f"{text!r} is no part such as 1/4 or 4/4")
     return int(index), int(count)
+
+
+@command(cli)
+def source(context: Context) -> None:
+    """Looks which files the raw data have, for DVC, and opens none: data/source.json."""
+    from pipeline.core.survey import write_survey
+
+    read = context.settings.source
+    say(write_survey(None if read.name == "demo" else Path(read.path), to=context.project.source))
 
 
 @command(cli)

@@ -23,6 +23,15 @@ def heads(*, dim: int, classes: int, as_json: bool) -> None:
     click.echo(listing(dim, classes, as_json=as_json))
 
 
+@command(cli)
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON, with all labels.")
+def data(context: Context, *, as_json: bool) -> None:
+    """Shows what the catalogue and the sets hold, and what could not be used."""
+    from pipeline.sets.overview import describe_data
+
+    click.echo(describe_data(context.project, as_json=as_json))
+
+
 @cli.group()
 def cache() -> None:
     """Looks after the embedding stores."""

@@ -6,6 +6,7 @@ it is trained with; and the code. It comes back as it was made, so the stage end
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from hashlib import blake2b
@@ -25,6 +26,7 @@ from pipeline.core.handover import Files
 from pipeline.training.dataset import Dataset
 
 RECORD, STATE = "run.json", "state.safetensors"
+UNFINISHED = "unfinished"  # the folder of all stages that keep runs
 PACKAGE = Path(__file__).parents[1]
 CODE = ("training/*.py", "heads/**/*.py", "metrics/selection.py")  # what decides what a run becomes
 
@@ -81,7 +83,7 @@ class KeptRuns:
 
     def said(self) -> str:
         """What is kept, in a clause."""
-        kept = len(list(self._folder.glob(f"*/{RECORD}"))) if self._folder and self._folder.is_dir() else 0
+        kept = len(list(self._folder.glob(f"[!.]*/{RECORD}"))) if self._folder and self._folder.is_dir() else 0
         if not kept:
             return "no training run was finished"
         runs = "1 finished training run is" if kept == 1 else f"{kept} finished training runs are"
@@ -92,8 +94,8 @@ class KeptRuns:
         if self._folder is None or not self._folder.is_dir():
             return
         remove(self._folder)
-        for parent in self._folder.parents[:2]:
-            if parent.name and parent.is_dir() and not any(parent.iterdir()):
+        with suppress(OSError):  # where other stages keep runs
+            for parent in (folder for folder in self._folder.parents if UNFINISHED in folder.parts):
                 parent.rmdir()
 
 

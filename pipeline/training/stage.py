@@ -77,7 +77,7 @@ def _summary(trained: Checkpoint) -> str:
     chosen, scores = trained.chosen, [result.micro_ap for result in trained.seeds]
     epochs = ", ".join(str(result.epoch) for result in trained.seeds)
     return (
-        f"of {len(trained.tried)} tried, rate {chosen.learning_rate:g}, dropout {chosen.dropout:g}, "
+        f"the best of {len(trained.tried)} trials is rate {chosen.learning_rate:g}, dropout {chosen.dropout:g}, "
         f"cycle {chosen.cycle} (best epochs {epochs}); micro AP on validation {sum(scores) / len(scores):.4f}, "
         f"mean of {len(scores)} seed{'s' if len(scores) > 1 else ''}"
     )

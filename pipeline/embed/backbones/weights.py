@@ -143,7 +143,7 @@ def fill(net: "nn.Module", state: "Mapping[str, Tensor]", origin: str, *, by_ord
         has = f"{list(state[first].shape)} in the file" if first in state else "missing in the file"
         needs = f"{list(wanted[first].shape)} in the model" if first in wanted else "not in the model"
         count = len(wrong) + len([name for name in state if name not in wanted])
-        more = f", and so are {count - 1} more" if count > 1 else ""
+        more = f", and so {'is' if count == 2 else 'are'} {count - 1} more" if count > 1 else ""
         advice = (
             "in params.yaml, set this backbone's model to the one whose weights these are, or its weights to another"
         )
