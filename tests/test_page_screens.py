@@ -15,7 +15,7 @@ CUT = """() => [...document.querySelectorAll("body *")].filter((e) => {
   return box.width && box.right > innerWidth + 1 && !e.closest(".scroll") && !e.closest("svg");
 }).map((e) => e.outerHTML.slice(0, 80))"""
 WITHOUT_CUE = """() => [...document.querySelectorAll(".table .scroll")].filter((box) =>
-  box.scrollWidth > box.clientWidth + 1 && box.offsetParent && box.previousElementSibling.hidden
+  box.closest("details").open && box.scrollWidth > box.clientWidth + 1 && box.previousElementSibling.hidden
 ).map((box) => box.closest("section").id)"""
 
 
