@@ -68,7 +68,7 @@ def of_kinds(kinds, count=2):
 
 
 def test_what_hosts_do_is_kept_or_noted_with_its_reason(hosts, project, capsys):
-    addresses = of_kinds({**GOOD, **GONE, **FAILED})
+    addresses = of_kinds([kind for kind in {**GOOD, **GONE, **FAILED} if kind != "drip"])
     addresses += [
         "",
         address("ok", 7, "c.test"),
@@ -105,6 +105,11 @@ def test_what_hosts_do_is_kept_or_noted_with_its_reason(hosts, project, capsys):
     assert "visagg fetch --retry" in said and "data/photos/ledger.txt" in said
     assert {request.agent.partition("/")[0] for request in hosts.requests} == {"visagg"}
     assert all("(tests@example.org)" in request.agent for request in hosts.requests)
+
+
+def test_a_host_that_drips_is_cut_off(hosts, project):
+    rows = fetched(hosts, of_kinds(("drip",)), **{"fetch.total_seconds": 0.3, "fetch.tries": 1})
+    assert [*rows.select("status", "reason").iter_rows()] == [("failed", FAILED["drip"][1])] * 2
 
 
 def test_nothing_is_asked_twice_but_what_may_have_passed_and_that_when_asked_to(hosts, project):

@@ -49,6 +49,12 @@ def pixel() -> bytes:
     return out.getvalue()
 
 
+@cache
+def bomb() -> bytes:
+    """Some kilobytes that unfold to 50 MB."""
+    return gzip.compress(bytes(50 << 20))
+
+
 def answer(status: str, body: bytes = b"", **headers: str) -> bytes:
     """An answer as it goes over the line."""
     given = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -88,7 +94,7 @@ GONE = {
     "html": (lambda n, _: answer("200 OK", b"<html>no</html>", Content_Type="text/html"), "not an image"),
     "liar": (lambda n, _: answer("200 OK", b"<html>no</html>"), "not an image"),
     "pixel": (lambda n, _: answer("200 OK", pixel(), Content_Type="image/gif"), "a placeholder of one pixel"),
-    "bomb": (lambda n, _: answer("200 OK", gzip.compress(bytes(50 << 20)), Content_Encoding="gzip"), "not an image"),
+    "bomb": (lambda n, _: answer("200 OK", bomb(), Content_Encoding="gzip"), "not an image"),
     "large": (lambda n, _: answer("200 OK", picture(n) + bytes(200_000)), "larger than fetch.most_bytes"),
     "endless": (
         lambda n, _: b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\n\r\n" + picture(n) + bytes(200_000),
