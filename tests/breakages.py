@@ -414,7 +414,7 @@ BREAKAGES = (
     Breakage(
         "fetch: a photo in the ledger is believed",
         "pipeline/ingest/fetch/reading.py",
-        "if provenance.digest(photo).hex() != self._digests[place]:",
+        "if provenance.digest(photo) != self._digests[place]:",
         "if False:",
         ("test_fetch.py",),
     ),
@@ -435,14 +435,14 @@ BREAKAGES = (
     Breakage(
         "fetch: a placeholder is a photo",
         "pipeline/ingest/fetch/reading.py",
-        "(items >= placeholder_items)",
-        "False",
+        "SHARED if self._is_shared[place] else self._reasons[place]",
+        "self._reasons[place]",
         ("test_fetch.py",),
     ),
     Breakage(
         "fetch: the photo of another address",
         "pipeline/ingest/table.py",
-        "photos is not None and photos.address(item_id) == address",
+        "photos is not None and photos.is_of(item_id, address)",
         "photos is not None",
         ("test_fetch.py",),
     ),

@@ -23,13 +23,11 @@ from pipeline.report.plots.plot import draw
 from pipeline.report.plots.quality import f1_at_k, quality_size, set_size
 from pipeline.report.plots.reliability import STYLES as BEFORE_AND_AFTER
 from pipeline.report.plots.reliability import reliability
-from pipeline.report.plots.training import training
 from tests.support.results import CEILINGS, SIZES, make_results
 
 AXES = {
-    "quality_size": ("parameters of the head, folded (count, log scale)", "micro average precision"),
+    "quality_size": ("micro average precision",),
     "f1_at_k": ("k (labels recommended)", "F1@k (mean over users)"),
-    "training": ("epoch", "micro average precision on validation"),
     "labels": ("precision of the label (share, 0 to 1)", "recall of the label (share, 0 to 1)"),
     "set_size": ("images in the set", "micro average precision"),
     "reliability": ("probability that the head gives (mean of a bin)", "share that is true"),
@@ -95,7 +93,7 @@ def test_a_plot_has_a_title_axes_with_units_and_says_what_is_simulated_and_missi
     note = " ".join(shown)
     assert "Source: demo. Simulated: images drawn by a program" in note
     assert "Missing: b1 average_cg." in note
-    assert "95 % interval" in note or name == "training"
+    assert "95 % interval" in note
 
 
 def test_every_plot_of_the_report_is_known_here():
@@ -112,7 +110,7 @@ def test_real_data_are_not_called_simulated(tmp_path):
 
 def test_the_same_results_in_any_order_are_the_same_bytes(pictures, tmp_path):
     results = make_results(**SIMULATED)
-    frames = {name: getattr(results, name) for name in ("values", "history", "costs")}
+    frames = {name: getattr(results, name) for name in ("values", "costs")}
     mixed = {name: frame.sample(fraction=1, shuffle=True, seed=1) for name, frame in frames.items()}
     with matplotlib.rc_context({"font.size": 20, "xtick.direction": "in"}):  # a user's own settings change nothing
         drawn = draw(PLOTS, replace(results, **mixed), tmp_path)
@@ -136,12 +134,19 @@ def test_roles_differ_without_colour():
     assert abs(grey[0] - grey[1]) > 0.2
 
 
-def test_25_heads_have_25_markers_and_a_name_in_every_plot():
+def test_25_heads_have_25_markers_and_a_name_where_each_is_drawn():
     results = make_results(25, ("b0",))
     drawn = [styles.of_head(results, "", head) for head in results.heads]
     assert len({(style.marker, style.filled) for style in drawn}) == 25
-    for function in (quality_size, f1_at_k, training, set_size):
-        assert set(results.heads) <= names(function(results).figure), function.__name__
+    ticks = [text.get_text().split()[0] for text in quality_size(results).figure.axes[0].get_yticklabels()]
+    assert sorted(ticks) == sorted(results.heads)
+    known = {results.best["b0"], results.reference["b0"], "average"}
+    for function in (f1_at_k, set_size):
+        assert (
+            known
+            <= names(function(replace(results, average="average")).figure)
+            <= known | {"popularity", "ceiling", "b0"}
+        ), function.__name__
 
 
 def test_f1_lies_between_ceiling_and_floor_with_its_intervals():
@@ -152,14 +157,19 @@ def test_f1_lies_between_ceiling_and_floor_with_its_intervals():
     for pair in [("any", "popularity"), *(("b1", head) for head in results.heads)]:
         values = rows.filter(backbone=pair[0], head=pair[1])
         assert line(axes, values["mean"]) == pytest.approx(list(CEILINGS), abs=0.5)
+    named = [results.reference["b1"], results.best["b1"]]
+    for head in named:
+        values = rows.filter(backbone="b1", head=head)
         assert {(round(low, 9), round(high, 9)) for low, high in values.select("low", "high").iter_rows()} <= bars(axes)
+    last = dict(rows.filter(pl.col("backbone").is_in(["b1", "any"]), k=15).select("head", "mean").iter_rows())
     ends = [text.get_text() for text in axes.texts]
-    order = [results.heads[i] for i in np.argsort(rows.filter(k=15, backbone="b1")["mean"])]
-    assert ends == ["popularity", *order, "ceiling"]
+    assert ends == [*sorted({*named, "popularity"}, key=lambda head: last[head]), "ceiling"]
 
 
 def test_names_at_the_ends_of_lines_do_not_overlap():
-    figure = f1_at_k(make_results(25, ("b0",))).figure
+    results = make_results(25, ("b0",))
+    level = results.values.with_columns(mean=pl.lit(0.5))  # all lines end in one point
+    figure = f1_at_k(replace(results, values=level)).figure
     figure.draw_without_rendering()
     boxes = sorted((Text.get_window_extent(text) for text in figure.axes[0].texts), key=lambda box: box.y0)
     heights = [upper.y0 - lower.y0 for lower, upper in itertools.pairwise(boxes)]
@@ -180,24 +190,13 @@ def test_the_front_is_what_no_smaller_head_matches():
     results = make_results(4, ("b0",))
     quality = dict(zip(results.heads, (0.7, 0.6, 0.7, 0.9), strict=True))  # sizes ascend
     mean = pl.col("head").replace_strict(quality, default=0.4, return_dtype=pl.Float64)
-    axes = quality_size(replace(results, values=results.values.with_columns(mean=mean))).figure.axes[0]
-    assert [text.get_text() for text in axes.texts] == [results.heads[0], results.heads[3]]
-    assert line(axes, [0.7, 0.9]) == [990, 3990]
-    assert axes.get_xscale() == "log"
-
-
-def test_training_shows_the_mean_over_seeds_and_their_range():
-    results = make_results(2, ("b0",))
-    axes = panel(training(results).figure, results.heads[1])
-    epochs = results.history.filter(head=results.heads[1]).group_by("epoch").agg(pl.col("micro_ap").sort())
-    values = np.array(epochs.sort("epoch")["micro_ap"].to_list())
-    assert line(axes, values.mean(1)) == [1, 2, 3, 4]
-    heights = axes.collections[-1].get_paths()[0].vertices[:, 1].round(9)
-    assert {*values.min(1).round(9), *values.max(1).round(9)} <= set(heights)
-
-
-def test_eight_heads_train_in_two_full_rows():
-    assert training(make_results(8, ("b0",))).figure.axes[0].get_gridspec().get_geometry() == (2, 4)
+    drawing = quality_size(replace(results, values=results.values.with_columns(mean=mean)))
+    axes = drawing.figure.axes[0]
+    rings = [line.get_xdata()[0] for line in axes.get_lines() if line.get_markersize() == 10]
+    assert sorted(rings) == [0.7, 0.9]
+    ticks = [text.get_text() for text in axes.get_yticklabels()]
+    assert ticks[0] == f"{results.heads[1]}  2 k" and ticks[-1] == f"{results.heads[3]}  4 k"
+    assert drawing.seen.startswith(f"On b0, best first: {results.heads[3]} 0.900, ")
 
 
 def test_labels_stand_by_frequency_and_what_is_cut_is_said():
@@ -235,7 +234,7 @@ def test_dollars_in_a_label_are_no_formula(tmp_path):
 
 
 def test_set_sizes_stand_in_the_order_of_numbers():
-    axes = panel(set_size(make_results()).figure, "b0")
+    axes = panel(set_size(make_results()).figure, "b1")
     ticks = [text.get_text() for text in axes.get_xticklabels()]
     assert ticks == [f"{size.replace('-', '–')}\n{40 + i} sets" for i, size in enumerate(SIZES)]
 
@@ -280,4 +279,4 @@ def test_a_head_that_is_best_of_all_has_one_panel_of_reliability():
 def test_what_cannot_be_drawn_says_so(tmp_path):
     results = make_results(missing=[(b, h) for b in ("b0", "b1") for h in list(PRESETS)[:4]])
     for picture in draw(PLOTS, replace(results, values=results.values.clear()), tmp_path):
-        assert re.search("run visagg (cost|evaluate|train)", " ".join(texts(picture.svg))), picture.name
+        assert re.search("run visagg (cost|evaluate)", " ".join(texts(picture.svg))), picture.name

@@ -211,8 +211,8 @@ def test_for_how_many_heads_the_error_is_smaller_is_counted(project):
 def test_the_data_are_counted_as_described(written):
     counts = {row["what"]: row["count"] for row in cells(written, "data")}
     assert counts["items"] == "1200"
-    assert counts["sets test share of images in training"] == "1.0"
-    assert counts["rejects image: empty image"] == "2"
+    assert counts["test: share of images that training sets show too"] == "1.0"
+    assert counts["not used: image: empty image"] == "2"
     assert not {"source", "simulated"} & counts.keys()
 
 

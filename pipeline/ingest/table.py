@@ -256,7 +256,7 @@ def _is_address(image: str) -> bool:
 
 def _read_fetched(photos: Fetched | None, item_id: str, address: str) -> bytes:
     """The photo of an item, unless that in the ledger is of another address: of another source, or of before."""
-    photo = photos.read(item_id) if photos is not None and photos.address(item_id) == address else None
+    photo = photos.read(item_id) if photos is not None and photos.is_of(item_id, address) else None
     if photo is None:
         raise Unusable(NO_IMAGE)
     return photo

@@ -169,16 +169,27 @@ def _origin(data: dict) -> Markup:
 
 def _table(table: Table) -> dict:
     """A table for the template. A column is numeric when a cell has a number and no other is text without one."""
-    rows = [[page_cell(cell) for cell in row] for row in table.rows]
-    fixed = table.columns.index("head") if "head" in table.columns else 0  # the column that stays in sight
-    kinds = []
-    for index in range(len(table.columns)):
+    order = [*table.first, *(name for name in table.columns if name not in table.first)]
+    places = [table.columns.index(name) for name in order]
+    rows = [[page_cell(row[place]) for place in places] for row in table.rows]
+    fixed = order.index("head") if "head" in order else 0  # the column that stays in sight
+    columns = []
+    for index, name in enumerate(order):
         present = [row[index] for row in rows if not row[index].missing]
         numeric = bool(present) and all(cell.key is not None for cell in present)
-        kinds.append("name" if index == fixed else "number" if numeric else "")
+        kinds = ["name" if index == fixed else "number" if numeric else ""]
+        kinds += ["more"] if table.first and name not in table.first else []
+        columns.append((name, " ".join(filter(None, kinds))))
     notes = [_note(text) for text in re.split(r"(?<=\.)\n", table.notes)]  # a line that goes on is no paragraph
-    columns = list(zip(table.columns, kinds, strict=True))
-    return {"name": table.name, "title": table.title, "columns": columns, "rows": rows, "notes": notes}
+    more = len(order) - len(table.first) if table.first else 0
+    return {
+        "name": table.name,
+        "title": table.title,
+        "columns": columns,
+        "more": more,
+        "rows": rows,
+        "notes": notes,
+    }
 
 
 def _note(text: str) -> Markup:

@@ -77,9 +77,19 @@ class Ledger:
     lost: int
     safe: int
 
-    def latest(self) -> pl.DataFrame:
-        """The last row of each item, by item."""
-        return self.rows.unique("item_id", keep="last", maintain_order=True).sort("item_id")
+    def latest(self, *columns: pl.Expr | str) -> pl.DataFrame:
+        """The last row of each item, by item: item_id and these columns, or all."""
+        return last_rows(self.rows.select("item_id", *columns) if columns else self.rows)
+
+
+def last_rows(rows: pl.DataFrame) -> pl.DataFrame:
+    """Of each item_id the last row, by item_id.
+
+    >>> last_rows(pl.DataFrame({"item_id": ["b", "a", "b"], "n": [1, 2, 3]})).rows()
+    [('a', 2), ('b', 3)]
+    """
+    rows = rows.sort("item_id", maintain_order=True)
+    return rows.filter(pl.col("item_id").ne_missing(pl.col("item_id").shift(-1)))  # `unique` takes twice the memory
 
 
 def line(values: Iterable[object]) -> bytes:

@@ -50,8 +50,8 @@ def plan(items: pl.DataFrame, ledger: Ledger, *, retry: bool) -> Plan:
         retry: whether to ask again where a fault may have passed.
     """
     answers = ("fetched", "gone") if retry else ("fetched", "gone", "failed")
-    latest = ledger.rows.select("item_id", pl.col("address").alias("last"), "status", "reason")
-    left = items.join(latest.unique("item_id", keep="last"), on="item_id", how="left", maintain_order="left")
+    latest = ledger.latest(pl.col("address").alias("last"), "status", "reason")
+    left = items.join(latest, on="item_id", how="left", maintain_order="left")
     del latest
     is_same = pl.col("last").eq_missing(pl.col("address"))
     is_noted = (pl.col("status") == "refused") & (pl.col("reason") == pl.col("refusal"))

@@ -9,7 +9,7 @@ import polars as pl
 from pipeline.core import handover, provenance
 from pipeline.core.errors import Unusable
 from pipeline.core.regular_file import LARGEST_IMAGE, open_regular
-from pipeline.ingest.fetch.ledger import NAME, read_ledger
+from pipeline.ingest.fetch.ledger import NAME, last_rows, read_ledger
 from pipeline.ingest.fetch.shards import read_at, shard_path
 
 AGAIN = "run visagg fetch, which fetches anew what is lost"
@@ -36,16 +36,13 @@ class Fetched:
     """
 
     def __init__(self, folder: Path, placeholder_items: int):
-        ledger = read_ledger(folder)
-        if ledger.lost:
-            handover.damaged(folder / NAME, f"{ledger.lost} lines", again=AGAIN)
-        latest = ledger.latest()
-        items = pl.len().over("digest")
-        is_shared = (pl.col("status") == "fetched") & (items >= placeholder_items)
-        latest = latest.with_columns(pl.when(is_shared).then(pl.lit(SHARED)).otherwise("reason").alias("reason"))
-        self._ids, self._reasons = latest["item_id"], latest["reason"]
-        self._places = latest.select("shard", "offset", "bytes").to_numpy()
-        self._digests, self._addresses = latest["digest"], latest["address"]
+        rows = _rows(folder)
+        counts = rows.filter(pl.col("is_fetched"))["digest"].value_counts()
+        shared = counts.filter(pl.col("count") >= placeholder_items)["digest"]
+        is_shared = rows["is_fetched"] & rows["digest"].is_in(shared.implode())
+        self._ids, self._reasons, self._is_shared = rows["item_id"], rows["reason"], is_shared
+        self._places = rows.select("shard", "offset", "bytes").to_numpy()
+        self._digests, self._addresses = rows["digest"], rows["address"]
         self._folder, self._files, self._lock = folder, {}, threading.Lock()  # type: ignore[var-annotated]
 
     def __len__(self) -> int:
@@ -60,7 +57,7 @@ class Fetched:
         """
         if (place := self._place(item_id)) is None:
             return None
-        if reason := self._reasons[place]:
+        if reason := SHARED if self._is_shared[place] else self._reasons[place]:
             raise Unusable(f"photo: {reason}")
         shard, offset, count = self._places[place].tolist()
         if count > LARGEST_IMAGE:
@@ -69,13 +66,13 @@ class Fetched:
             photo = read_at(self._handle(shard), offset, count)
         except (OSError, ValueError, OverflowError):
             raise Unusable("fetched photo cannot be read") from None
-        if provenance.digest(photo).hex() != self._digests[place]:
+        if provenance.digest(photo) != self._digests[place]:
             raise Unusable("fetched photo is damaged")
         return photo
 
-    def address(self, item_id: str) -> str | None:
-        """What was asked for, for an item; None where nothing was."""
-        return None if (place := self._place(item_id)) is None else self._addresses[place]
+    def is_of(self, item_id: str, address: str) -> bool:
+        """Whether an item was asked for at this address, and not at one of before, or of another source."""
+        return (place := self._place(item_id)) is not None and self._addresses[place] == _hashed(address)
 
     def _place(self, item_id: str) -> int | None:
         place = bisect_left(self._ids, item_id)
@@ -86,3 +83,26 @@ class Fetched:
             if shard not in self._files:
                 self._files[shard] = open_regular(shard_path(self._folder, shard))
             return self._files[shard].fileno()
+
+
+def _rows(folder: Path) -> pl.DataFrame:
+    """The last row of each item, by item, with what reading needs, in as little memory as that takes."""
+    ledger = read_ledger(folder)
+    if ledger.lost:
+        handover.damaged(folder / NAME, f"{ledger.lost} lines", again=AGAIN)
+    rows = ledger.rows.select(
+        "item_id",
+        (pl.col("status") == "fetched").alias("is_fetched"),
+        pl.col("reason").cast(pl.Categorical),
+        pl.col("address").hash(),
+        pl.col("digest").str.decode("hex", strict=False),
+        "shard",
+        "offset",
+        "bytes",
+    )
+    del ledger  # its addresses are most of it
+    return last_rows(rows)
+
+
+def _hashed(address: str) -> int:
+    return pl.select(pl.lit(address, pl.String).hash()).item()

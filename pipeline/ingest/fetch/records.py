@@ -16,7 +16,7 @@ COLUMNS = ("item_id", "address", "status", "reason", "tries", "bytes", "digest")
 
 def counts(ledger: Ledger) -> pl.DataFrame:
     """Items by status and reason: status, reason, count; the most frequent first."""
-    found = ledger.latest().group_by("status", "reason").agg(pl.len().alias("count"))
+    found = ledger.latest("status", "reason").group_by("status", "reason").agg(pl.len().alias("count"))
     return found.sort("count", "status", "reason", descending=[True, False, False])
 
 
@@ -44,5 +44,5 @@ def write_list(ledger: Ledger, out: TextIO) -> None:
     """Writes the last row of each item as CSV; no cell can be taken for a formula."""
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for row in ledger.latest().select(*COLUMNS).iter_rows():
+    for row in ledger.latest(*COLUMNS[1:]).iter_rows():
         writer.writerow([f"'{cell}" if str(cell)[:1] in tuple("=+-@\t\r") and cell else cell for cell in row])

@@ -16,6 +16,7 @@ from pipeline.report.text import drawn
 METRICS = ("precision", "recall")
 MOST_LABELS = 60  # a label more has no room on a page
 LABEL_HEIGHT = 0.165  # inches
+LEGEND_HEIGHT = 0.45  # inches, above a backbone's panels
 APART = 0.32  # points of two heads at a label, as a share of its row
 
 
@@ -28,7 +29,7 @@ def labels(results: Results) -> Drawing:
     frequency = values.group_by("segment").agg(pl.col("n").max()).sort(["n", "segment"], descending=[True, False])
     shown = frequency if len(frequency) <= MOST_LABELS else _both_ends(frequency, MOST_LABELS)
     height = LABEL_HEIGHT * len(shown) + 0.55
-    figure = Figure((9.4, height * len(backbones) + 0.9), layout="constrained")
+    figure = Figure((6.0, (height + LEGEND_HEIGHT) * len(backbones) + 0.9), layout="constrained")
     grid = figure.subplots(len(backbones), len(METRICS), sharex=True, sharey=True, squeeze=False)
     for panels, backbone in zip(grid, backbones, strict=True):
         shown_heads = roles(results, backbone)  # from below
@@ -37,15 +38,28 @@ def labels(results: Results) -> Drawing:
             _draw(axes, values.filter(backbone=backbone, metric=metric), shown, head_styles=head_styles)
             axes.set_title(f"{backbone}: {metric}")
         handles = [Line2D([], [], **style.keywords()) for style in head_styles.values()]
-        names = [f"{head}\n({role})" for head, role in shown_heads.items()]
-        panels[1].legend(handles[::-1], names[::-1], loc="upper left", bbox_to_anchor=(1.02, 1), handlelength=3)
+        names = [f"{head} ({role})" for head, role in shown_heads.items()]
+        above = {"loc": "lower right", "bbox_to_anchor": (1, 1 + 0.25 / height), "borderaxespad": 0}
+        panels[1].legend(handles[::-1], names[::-1], **above, handlelength=3)
     grid[0, 0].set_xlim(max(-0.02, float(numbers(values, "low").min()) - 0.05), 1.02)
     for axes, metric in zip(grid[-1], METRICS, strict=True):
         axes.set_xlabel(f"{metric} of the label (share, 0 to 1)")
     rest = len(frequency) - len(shown)
     cut = f" The most and the least frequent; {rest:,} labels between them are in the tables." if rest else ""
     note = f"In brackets the test sets that have the label.{cut} Bars: 95 % interval over users and seeds."
-    return Drawing(figure, note)
+    return Drawing(figure, note, _in_words(results, values, backbones))
+
+
+def _in_words(results: Results, values: pl.DataFrame, backbones: list[str]) -> str:
+    """The hardest labels of the best head of each backbone, for who cannot see them."""
+    said = []
+    for backbone in backbones:
+        of_best = values.filter(backbone=backbone, head=results.best[backbone], metric="recall").sort("mean", "segment")
+        hardest = ", ".join(
+            f"{name} {mean:.2f}" for name, mean in of_best.head(3).select("segment", "mean").iter_rows()
+        )
+        said.append(f"{results.best[backbone]} on {backbone} has the lowest recall of {hardest}.")
+    return " ".join(said)
 
 
 def _draw(axes: Axes, values: pl.DataFrame, shown: pl.DataFrame, *, head_styles: dict[str, HeadStyle]) -> None:

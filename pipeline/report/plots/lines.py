@@ -1,7 +1,7 @@
-"""One line a head through its points, one panel a backbone."""
+"""One line a head through its points, one panel a backbone; lines that matter have names, the others are thin."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -9,8 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.report.plots import styles
-from pipeline.report.plots.panels import NAME_HEIGHT, End, draw_points, make_panels, name_ends, numbers
+from pipeline.report.plots.panels import End, draw_points, make_panels, name_ends, numbers
+from pipeline.report.plots.styles import INK
 from pipeline.report.results import FLOOR, Results
+
+OTHERS = "Thin and grey: the other heads, by name in the tables."
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,16 @@ class Lines:
         """A figure with a panel for each backbone that has points, by backbone; there is one in any case."""
         drawn = set(self.points["backbone"])
         backbones = [name for name in self.results.backbones if name in drawn] or self.results.backbones[:1]
-        height = max(3.4, NAME_HEIGHT * (self.points["head"].n_unique() + 2) + 0.9)
-        figure, panels = make_panels(len(backbones), (4.9, height))
+        figure, panels = make_panels(len(backbones), (5.2, 2.7))
         return figure, dict(zip(backbones, panels, strict=True))
 
+    def named(self, backbone: str) -> list[str]:
+        """Heads whose lines have names: the best, the best published, averaging, and popularity."""
+        chosen = (self.results.best.get(backbone), self.results.reference.get(backbone), self.results.average, FLOOR[1])
+        return [head for head in chosen if head]
+
     def draw(self, axes: Axes, backbone: str, ends: Sequence[End] = ()) -> None:
-        """Draws a backbone's lines and the floor's, with their names at the right; `ends`: what else has a name."""
+        """Draws a backbone's lines and the floor's, with some names at the right; `ends`: what else has a name."""
         shown = self.points.filter(pl.col("backbone").is_in([backbone, FLOOR[0]]))
         heads = shown.partition_by("head", maintain_order=True)
         steps = np.diff(np.unique(numbers(shown, "x")))
@@ -46,6 +53,11 @@ class Lines:
             points = points.sort("x")
             head, x, y = points["head"][0], numbers(points, "x") + shift, numbers(points, "mean")
             style = styles.of_head(self.results, backbone, head)
+            if head not in self.named(backbone):
+                axes.plot(x, y, color=style.colour, linewidth=style.thickness, zorder=style.order - 1)
+                continue
+            if head == self.results.average and style.colour == styles.GREY:
+                style = replace(style, colour=INK, order=4.5)
             axes.plot(x, y, **{**style.keywords(), "marker": ""})
             draw_points(axes, x, points, style=style)
             named.append(End(float(y[-1]), head, style.colour, style.weight))

@@ -15,7 +15,6 @@ from pipeline.report.plots.styles import INK, HeadStyle
 from pipeline.report.results import FLOOR, Results
 
 ROLES = "Blue: the best head on validation; orange, dashed: the best published one."
-COLUMNS = 2  # panels side by side
 NAME_HEIGHT = 0.145  # inches, of a name at the end of a line
 NAME_SIZE = 7.5  # points
 
@@ -42,13 +41,22 @@ def numbers(frame: pl.DataFrame, column: str) -> np.ndarray:
     return frame[column].cast(pl.Float64).to_numpy()
 
 
-def make_panels(count: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels, each so many inches wide and high, and a little more for what surrounds them."""
-    columns = min(count, COLUMNS)
+def make_panels(
+    count: int, size: tuple[float, float], *, columns: int = 1, sharey: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """A figure of panels, as wide as a phone can still show.
+
+    Args:
+        count: how many.
+        size: of each, in inches; there is a little more for what surrounds them.
+        columns: how many stand side by side.
+        sharey: whether all have the same y axis, as they have the same x axis.
+    """
+    columns = min(count, columns)
     rows = -(-count // columns)
     width, height = size
     figure = Figure((width * columns + 0.8, height * rows + 0.8), layout="constrained")
-    panels = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
+    panels = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=sharey).flat)
     for axes in panels[count:]:
         axes.remove()
     return figure, panels[:count]
@@ -57,10 +65,13 @@ def make_panels(count: int, size: tuple[float, float]) -> tuple[Figure, list[Axe
 def label_outer(panels: list[Axes], x: str, y: str) -> None:
     """Axis labels where no other panel stands below or to the left; ticks are shown below all that end a column."""
     for index, axes in enumerate(panels):
-        if index + COLUMNS >= len(panels):
+        spec = axes.get_subplotspec()
+        assert spec is not None  # panels are made by make_panels
+        columns = spec.get_gridspec().ncols
+        if index + columns >= len(panels):
             axes.set_xlabel(x)
             axes.tick_params(labelbottom=True)
-        if index % COLUMNS == 0:
+        if index % columns == 0:
             axes.set_ylabel(y)
 
 

@@ -24,7 +24,7 @@ class Drawing:
     Attributes:
         figure: matplotlib's.
         note: how to read it; "" where there is nothing to read.
-        seen: what it shows, for who cannot see it; "": the title says it.
+        seen: what it shows, for who cannot see it.
     """
 
     figure: Figure
@@ -55,7 +55,7 @@ class Picture:
         name: the plot's.
         title: likewise.
         svg: what its file holds.
-        seen: what it shows, for who cannot see it; "": the title says it.
+        seen: what it shows, for who cannot see it.
     """
 
     name: str

@@ -1,67 +1,67 @@
 """Plots of how good the heads are: against their size, at k, and by the number of images in a set."""
 
+from collections.abc import Iterable
+
+import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import EngFormatter
 
 from pipeline.report.plots import styles
-from pipeline.report.plots.lines import Lines
-from pipeline.report.plots.panels import (
-    NAME_HEIGHT,
-    NAME_SIZE,
-    ROLES,
-    End,
-    draw_points,
-    label_outer,
-    make_panels,
-    name_height,
-    numbers,
-    select,
-    spread_out,
-)
+from pipeline.report.plots.lines import OTHERS, Lines
+from pipeline.report.plots.panels import ROLES, End, draw_points, label_outer, make_panels, numbers, select
 from pipeline.report.plots.plot import Drawing, nothing
 from pipeline.report.plots.styles import DASH_DOTTED, INK
 from pipeline.report.results import FLOOR, Results
 
+ROW_HEIGHT = 0.19  # inches, of a head
+
 
 def quality_size(results: Results) -> Drawing:
-    """Micro average precision against folded parameters, one panel a backbone, with the Pareto front."""
+    """Micro average precision of each head, best first, with its folded parameters, one panel a backbone."""
     values = select(results, metric="micro_ap", by="all")
     quality = values.join(results.costs, on=["backbone", "head"], maintain_order="left")
     if quality.is_empty():
         return nothing("No head has both results and a measured size: run visagg cost.")
     backbones = [name for name in results.backbones if name in quality["backbone"]]
-    heads = [name for name in results.heads if name in quality["head"]]
-    figure, panels = make_panels(len(backbones), (4.1, max(3.4, 1.2 + NAME_HEIGHT * len(heads))))
-    sizes = numbers(quality, "folded_parameters")
-    smallest, largest = float(sizes.min()), float(sizes.max())
-    left = smallest * min(0.3, (smallest / largest) ** 0.6)  # room for the first name of the front
-    for axes, backbone in zip(panels, backbones, strict=True):
-        axes.set(title=backbone, xscale="log", xlim=(left, largest * 1.3))
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        _draw_sizes(axes, results, quality.filter(backbone=backbone))
-    label_outer(panels, "parameters of the head, folded (count, log scale)", "micro average precision")
-    handles = [Line2D([], [], **styles.in_legend(results, head)) for head in heads]
-    figure.legend(handles, heads, loc="outside right upper", title="head", alignment="left")
-    note = "Line: the Pareto front, heads that no smaller head matches, by name. Bars: 95 % interval, users and seeds."
-    return Drawing(figure, f"{note} {ROLES}")
+    rows = {name: quality.filter(backbone=name).sort("mean", maintain_order=True) for name in backbones}
+    most = max(map(len, rows.values()))
+    figure, panels = make_panels(len(backbones), (5.2, 0.6 + ROW_HEIGHT * most), sharey=False)
+    seen = []
+    for axes, (backbone, of_backbone) in zip(panels, rows.items(), strict=True):
+        axes.set_title(backbone)
+        _draw_heads(axes, results, of_backbone)
+        seen.append(f"On {backbone}, best first: {_in_words(of_backbone.reverse())}.")
+    label_outer(panels, "micro average precision", "")
+    note = (
+        "Heads with the number of their parameters, folded; a ring: no smaller head does as well (the Pareto front). "
+        "Bars: 95 % interval over users and seeds."
+    )
+    return Drawing(figure, f"{note} {ROLES}", " ".join(seen))
 
 
-def _draw_sizes(axes: Axes, results: Results, rows: pl.DataFrame) -> None:
-    """One backbone's heads, and the front through those that no smaller one matches."""
-    points = rows.sort("folded_parameters", "mean", descending=[False, True], maintain_order=True)
-    front = points.filter(pl.col("mean") > pl.col("mean").cum_max().shift().fill_null(-1))
-    x, y = numbers(front, "folded_parameters"), numbers(front, "mean")
-    axes.step(x, y, where="post", color=INK, linewidth=0.7, zorder=2)
-    for of_head in points.partition_by("head", maintain_order=True):
+def _draw_heads(axes: Axes, results: Results, rows: pl.DataFrame) -> None:
+    """One backbone's heads, a row each, the best on top; a ring around those that no smaller one matches."""
+    by_size = rows.sort("folded_parameters", "mean", descending=[False, True], maintain_order=True)
+    front = by_size.filter(pl.col("mean") > pl.col("mean").cum_max().shift().fill_null(-1))["head"].to_list()
+    count = EngFormatter(sep=" ", places=0)
+    names = [f"{head}  {count(size)}" for head, size in rows.select("head", "folded_parameters").iter_rows()]
+    for height, of_head in enumerate(rows.partition_by("head", maintain_order=True)):
         style = styles.of_head(results, of_head["backbone"][0], of_head["head"][0])
-        draw_points(axes, numbers(of_head, "folded_parameters"), of_head, style=style)
-    heights = spread_out(y.tolist(), name_height(axes), axes.get_ylim())
-    for name, at, height in zip(front["head"], x, heights, strict=True):  # above and left: no other point can be there
-        axes.annotate(name, (at, height), xytext=(-5, 1), textcoords="offset points", ha="right", fontsize=NAME_SIZE)
+        draw_points(axes, np.array([float(height)]), of_head, style=style, sideways=True)
+        if of_head["head"][0] in front:
+            axes.plot(numbers(of_head, "mean"), [height], "o", color=INK, markersize=10, fillstyle="none", zorder=7)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.grid(True, axis="x")
+    axes.grid(False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+
+
+def _in_words(rows: pl.DataFrame) -> str:
+    """Heads with their values, for who cannot see them."""
+    return ", ".join(f"{head} {mean:.3f}" for head, mean in rows.select("head", "mean").iter_rows())
 
 
 def f1_at_k(results: Results) -> Drawing:
@@ -83,7 +83,7 @@ def f1_at_k(results: Results) -> Drawing:
         "Ceiling: what a perfect ranking would reach. Floor: popularity, the same labels for everyone. Points are set "
         "apart sideways at each k; bars: 95 % interval over users and seeds."
     )
-    return Drawing(figure, f"{note} {ROLES}")
+    return Drawing(figure, f"{note} {ROLES} {OTHERS}", _lines_in_words(lines, panels, "k"))
 
 
 def set_size(results: Results) -> Drawing:
@@ -102,7 +102,19 @@ def set_size(results: Results) -> Drawing:
         axes.set_xticks(range(len(sizes)), names)
     label_outer(list(panels.values()), "images in the set", "micro average precision")
     note = "Points are set apart sideways at each size; bars: 95 % interval over users and seeds."
-    return Drawing(figure, f"{note} {ROLES}")
+    return Drawing(figure, f"{note} {ROLES} {OTHERS}", _lines_in_words(lines, panels, "segment"))
+
+
+def _lines_in_words(lines: Lines, backbones: Iterable[str], column: str) -> str:
+    """The lines with names, from their first point to their last, for who cannot see them."""
+    said = []
+    for backbone in backbones:
+        for head in lines.named(backbone):
+            points = lines.points.filter(pl.col("backbone").is_in([backbone, FLOOR[0]]), head=head).sort("x")
+            if len(points):
+                (first, start), (last, end) = (points.select(column, "mean").row(place) for place in (0, -1))
+                said.append(f"{head} on {backbone}: {start:.3f} at {first}, {end:.3f} at {last}.")
+    return " ".join(said)
 
 
 def _first_number(segment: str) -> tuple[int, str]:

@@ -30,7 +30,7 @@ def reliability(results: Results) -> Drawing:
     ]
     if not shown:
         return nothing("No head has values before and after calibration: run visagg evaluate.")
-    figure, panels = make_panels(len(shown), (4.1, 3.6))
+    figure, panels = make_panels(len(shown), (3.1, 2.9), columns=2)
     seen = []
     for axes, (backbone, head, role) in zip(panels, shown, strict=True):
         axes.set(title=f"{backbone}: {head}\n({role})", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))

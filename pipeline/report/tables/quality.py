@@ -42,7 +42,8 @@ NOT_COMPARABLE = f"Rows marked published are not comparable with the others ({pu
 
 def headline(results: Results) -> Table:
     """One row a backbone and head: the metrics that are not at k, and those at the one k of the published headline."""
-    k = PUBLISHED_K if PUBLISHED_K in results.ks else results.ks[0]
+    ks = _within(results)
+    k = PUBLISHED_K if PUBLISHED_K in ks else ks[0]
     titles = [metric.title for metric in measure.OVERALL]
     metrics = [*((metric.name, None) for metric in measure.OVERALL), ("f1", k), ("published_f1", k)]
     parameters: dict[Pair, Cell] = {pair: cost["parameters"] for pair, cost in results.cost_of.items()}
@@ -71,13 +72,16 @@ def headline(results: Results) -> Table:
         f"{NOT_COMPARABLE} Its text does not say by which definition its F1@{PUBLISHED_K} is.",
     ]
     columns = ["backbone", "head", "parameters", *titles, f"F1@{k}", f"thresholded F1@{k}", "source"]
-    return Table("headline", "How well each head tells a user's interests", columns, rows, "\n".join(notes))
+    first = ("head", "backbone", "micro AP", "micro F1", "parameters")
+    title = "How well each head tells a user's interests"
+    return Table("headline", title, columns, rows, "\n".join(notes), first=first)
 
 
 def quality(results: Results) -> Table:
     """The shape of the published table, one row a k and head, with both definitions and the published rows."""
     rows: list[list[Cell]] = []
-    for k in results.ks:
+    ks = _within(results)
+    for k in ks:
         floor = _cell(results, FLOOR, "f1", k=k)
         for pair in [FLOOR, *results.pairs]:
             standard, thresholded = (
@@ -87,12 +91,21 @@ def quality(results: Results) -> Table:
         for head, (recall, precision) in published.QUALITY.get(k, {}).items():
             f1 = round(2 * recall * precision / (recall + precision), 3)
             rows.append([k, "published", head, *[""] * 5, recall, precision, f1, SOURCE_PUBLISHED])
+    beyond = [str(k) for k in results.ks if k not in ks]
     notes = [
+        *([f"Left out: k of {', '.join(beyond)}, for there are {results.data['labels']} labels."] if beyond else []),
         *_notes(results),
         f"{NOT_COMPARABLE} Published F1 is worked out from the published recall and precision.",
     ]
     columns = ["k", "backbone", "head", *AT_K.values(), "floor F1@k", *THRESHOLDED.values(), "source"]
-    return Table("quality", "Recommending the k best labels", columns, rows, "\n".join(notes))
+    first = ("head", "backbone", "k", "F1@k", "ceiling F1@k")
+    return Table("quality", "Recommending the k best labels", columns, rows, "\n".join(notes), first=first)
+
+
+def _within(results: Results) -> list[int]:
+    """The k that some ranking can use: no more than there are labels; the least one in any case."""
+    labels = results.data.get("labels")
+    return [k for k in results.ks if labels is None or k <= labels] or results.ks[:1]
 
 
 def comparisons(results: Results) -> Table:

@@ -32,6 +32,50 @@ for (const button of document.querySelectorAll("th button")) {
   button.addEventListener("click", () => sort(button.parentElement));
 }
 
+// Wide tables: the columns that matter first, the others on demand; and a word where there is more at the side.
+for (const table of document.querySelectorAll("table:has(.more)")) {
+  const button = table.closest("section").querySelector(".all");
+  const words = button.textContent;
+  const show = (all) => {
+    table.classList.toggle("few", !all);
+    button.setAttribute("aria-expanded", String(all));
+    button.textContent = all ? "Fewer columns" : words;
+  };
+  button.parentElement.hidden = false;
+  button.addEventListener("click", () => show(table.classList.contains("few")));
+  show(false);
+}
+
+const watch = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const box = target.closest(".scroll");
+    box.previousElementSibling.hidden = box.scrollWidth <= box.clientWidth + 1;
+  }
+});
+for (const box of document.querySelectorAll(".table .scroll")) {
+  watch.observe(box);
+  watch.observe(box.firstElementChild);
+}
+
+// A small screen: sections are folded but for the first; a link to one opens it.
+const folded = [...document.querySelectorAll("section details")];
+
+function reveal() {
+  const target = document.getElementById(location.hash.slice(1));
+  const details = target && target.querySelector("details");
+  if (details && !details.open) {
+    details.open = true;
+    target.scrollIntoView();
+  }
+}
+
+if (matchMedia("(max-width: 40rem)").matches) {
+  for (const details of folded.slice(1)) details.open = false;
+  reveal();
+}
+addEventListener("hashchange", reveal);
+for (const link of document.querySelectorAll("nav a")) link.addEventListener("click", () => setTimeout(reveal));
+
 // The gallery: two heads side by side, chosen from all.
 function make(tag, name, ...content) {
   const element = document.createElement(tag);
