@@ -149,7 +149,7 @@ def test_processes_give_the_bytes_of_one_and_leave_no_parts(whole, monkeypatch):
     assert_whole(whole)
     for number in (1, 2):
         assert any(line.startswith(f"part {number} of 2: embed: 20 images in ") for line in lines)
-    assert lines[-1] == "embed lite0: 1 of 40 images are unreadable"
+    assert lines[-1].startswith("embed lite0: 39 vectors of 16 numbers, 1 of 40 images are unreadable: ")
 
 
 @pytest.mark.parametrize(

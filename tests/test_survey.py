@@ -79,12 +79,12 @@ def test_dvc_runs_ingest_again_when_raw_data_have_changed_and_hangs_at_no_pipe(c
     change_settings(copied_project / "pipeline/params.yaml", {"source.name": "table"})
     write_tables(copied_project / "data/raw", 30)
     os.mkfifo(copied_project / "data/raw/pipe.jpg")
-    assert repro(copied_project, "ingest") == ["ingest"]
+    assert repro(copied_project, "ingest") == ["fetch", "ingest"]
     assert repro(copied_project, "ingest") == []
     assert "up to date" in dvc(copied_project, "status", "ingest")
     with (copied_project / "data/raw/purchases.csv").open("a") as file:
         file.write("\nuser1,001,5")
-    assert repro(copied_project, "ingest") == ["ingest"]
+    assert repro(copied_project, "ingest") == ["fetch", "ingest"]
 
 
 def test_the_demo_has_no_raw_data(project):
