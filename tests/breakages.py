@@ -39,7 +39,27 @@ class Breakage:
 
 
 BREAKAGES = (
-    Breakage("missing eval()", "pipeline/training/dataset.py", "    head.eval()\n", "", ("test_train.py",)),
+    Breakage(
+        "missing eval()",
+        "pipeline/training/dataset.py",
+        "head.eval().standardised(",
+        "head.standardised(",
+        ("test_train.py",),
+    ),
+    Breakage(
+        "a vector gathered that was not checked",
+        "pipeline/training/vectors.py",
+        "        block = store.read(images[start : start + BLOCK])\n",
+        "        block = store.gather(images[start : start + BLOCK])\n",
+        ("test_dataset.py",),
+    ),
+    Breakage(
+        "a folded column without a cue",
+        "pipeline/report/template/page.js",
+        "box.scrollWidth <= box.clientWidth + 1",
+        "true",
+        ("test_page_screens.py",),
+    ),
     Breakage(
         "unmasked pad",
         "pipeline/heads/pools/attention.py",
