@@ -6,7 +6,6 @@ from pipeline.report.plots.labels import labels
 from pipeline.report.plots.plot import Plot
 from pipeline.report.plots.quality import f1_at_k, quality_size, set_size
 from pipeline.report.plots.reliability import reliability
-from pipeline.report.plots.training import training
 from pipeline.report.results import Results
 from pipeline.report.table import Table
 from pipeline.report.tables.calibration import calibration
@@ -36,8 +35,7 @@ TABLES: list[Callable[[Results], Table | None]] = [
 PLOTS = [
     Plot("quality_size", "Quality against size", quality_size),
     Plot("f1_at_k", "F1 of the k best labels", f1_at_k),
-    Plot("training", "Training", training),
     Plot("labels", "Precision and recall of each label", labels),
     Plot("set_size", "Quality against the number of images in a set", set_size),
-    Plot("reliability", "What is true of what the heads claim", reliability),
+    Plot("reliability", "How far what the heads claim is from what is true", reliability),
 ]

@@ -37,6 +37,7 @@ class Table:
         rows: cells, a row as many as there are columns.
         notes: what stands under it.
         of_machine: whether it holds what a machine measured, which is another value in each run.
+        first: columns that the page shows before it is asked for all; none: it shows all.
         longer: by suffix, such as ".md", text that holds more than the cells and takes the place of theirs.
     """
 
@@ -46,4 +47,5 @@ class Table:
     rows: list[list[Cell]]
     notes: str
     of_machine: bool = False
+    first: tuple[str, ...] = ()
     longer: Mapping[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""One line a head through its points, one panel a backbone."""
+"""Lines of the heads that matter most, and a band for all others, one panel a backbone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.report.plots import styles
-from pipeline.report.plots.panels import NAME_HEIGHT, End, draw_points, make_panels, name_ends, numbers
+from pipeline.report.plots.panels import End, draw_points, make_panels, name_ends, named, numbers
+from pipeline.report.plots.styles import GREY
 from pipeline.report.results import FLOOR, Results
+
+PANEL = (3.9, 3.4)  # inches
 
 
 @dataclass(frozen=True)
 class Lines:
-    """The lines of all heads.
+    """The lines of heads.
 
     Attributes:
         results: for the heads' roles.
@@ -27,28 +30,42 @@ class Lines:
     points: pl.DataFrame
     spread: float
 
-    def panels(self) -> tuple[Figure, dict[str, Axes]]:
+    def panels(self, columns: int) -> tuple[Figure, dict[str, Axes]]:
         """A figure with a panel for each backbone that has points, by backbone; there is one in any case."""
         drawn = set(self.points["backbone"])
         backbones = [name for name in self.results.backbones if name in drawn] or self.results.backbones[:1]
-        height = max(3.4, NAME_HEIGHT * (self.points["head"].n_unique() + 2) + 0.9)
-        figure, panels = make_panels(len(backbones), (4.9, height))
+        figure, panels = make_panels(len(backbones), PANEL, columns)
         return figure, dict(zip(backbones, panels, strict=True))
 
     def draw(self, axes: Axes, backbone: str, ends: Sequence[End] = ()) -> None:
         """Draws a backbone's lines and the floor's, with their names at the right; `ends`: what else has a name."""
         shown = self.points.filter(pl.col("backbone").is_in([backbone, FLOOR[0]]))
-        heads = shown.partition_by("head", maintain_order=True)
+        apart = [*named(self.results, backbone), FLOOR[1]]
+        others = shown.filter(~pl.col("head").is_in(apart))
+        heads = shown.filter(pl.col("head").is_in(apart)).partition_by("head", maintain_order=True)
         steps = np.diff(np.unique(numbers(shown, "x")))
         shifts = np.linspace(-0.5, 0.5, len(heads)) * self.spread * min(steps, default=1)
-        named = [*ends]
+        names = [*ends, *_band(axes, others)]
         for shift, points in zip(shifts, heads, strict=True):
             points = points.sort("x")
             head, x, y = points["head"][0], numbers(points, "x") + shift, numbers(points, "mean")
             style = styles.of_head(self.results, backbone, head)
             axes.plot(x, y, **{**style.keywords(), "marker": ""})
             draw_points(axes, x, points, style=style)
-            named.append(End(float(y[-1]), head, style.colour, style.weight))
+            names.append(End(float(y[-1]), head, style.colour, style.weight, x=float(x[-1])))
         axes.set_title(backbone)
         axes.grid(False, axis="x")
-        name_ends(axes, float(numbers(shown, "x").max() + shifts[-1]), named)
+        name_ends(axes, float(numbers(shown, "x").max()), names)
+
+
+def _band(axes: Axes, others: pl.DataFrame) -> list[End]:
+    """The range of the heads that have no line; returns its name, where there are any."""
+    if others.is_empty():
+        return []
+    means = others.group_by("x").agg(low=pl.col("mean").min(), high=pl.col("mean").max()).sort("x")
+    x, low, high = (numbers(means, column) for column in ("x", "low", "high"))
+    axes.fill_between(x, low, high, color=GREY, alpha=0.25, linewidth=0, zorder=1)
+    axes.vlines(x, low, high, colors=GREY, linewidth=0.7, zorder=1)
+    count = others["head"].n_unique()
+    name = others["head"][0] if count == 1 else f"{count} other heads"
+    return [End(float((low[-1] + high[-1]) / 2), name, GREY, x=float(x[-1]))]

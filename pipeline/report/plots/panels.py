@@ -37,18 +37,47 @@ def roles(results: Results, backbone: str) -> dict[str, str]:
     return {**({reference: "best published"} if reference else {}), **({best: "best"} if best else {})}
 
 
+def named(results: Results, backbone: str) -> list[str]:
+    """The heads of a backbone that have a line and a name of their own: those that matter most, and averaging."""
+    average = [results.average] if results.average else []
+    return list(dict.fromkeys([*roles(results, backbone), *average]))
+
+
+def in_words(frame: pl.DataFrame, what: str) -> str:
+    """What heads reach, from the highest to the lowest: `frame` has their means.
+
+    >>> in_words(pl.DataFrame({"head": ["a", "b"], "mean": [0.25, 0.5]}), "micro AP")
+    'micro AP of 2 heads from 0.500 (b) to 0.250 (a)'
+    """
+    ordered = frame.sort("mean", "head", descending=[True, False])
+    best, worst = ordered.row(0, named=True), ordered.row(-1, named=True)
+    if len(ordered) == 1:
+        return f"{what} of {best['head']} {best['mean']:.3f}"
+    ends = f"from {best['mean']:.3f} ({best['head']}) to {worst['mean']:.3f} ({worst['head']})"
+    return f"{what} of {len(ordered)} heads {ends}"
+
+
 def numbers(frame: pl.DataFrame, column: str) -> np.ndarray:
     """A column as float64 [n]."""
     return frame[column].cast(pl.Float64).to_numpy()
 
 
-def make_panels(count: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels, each so many inches wide and high, and a little more for what surrounds them."""
-    columns = min(count, COLUMNS)
+def make_panels(
+    count: int, size: tuple[float, float], columns: int = COLUMNS, *, shared: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """A figure of panels.
+
+    Args:
+        count: of panels.
+        size: how many inches each is wide and high, and a little more for what surrounds them.
+        columns: at most so many stand side by side.
+        shared: whether they have the same vertical axis.
+    """
+    columns = min(count, columns)
     rows = -(-count // columns)
     width, height = size
     figure = Figure((width * columns + 0.8, height * rows + 0.8), layout="constrained")
-    panels = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
+    panels = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=shared).flat)
     for axes in panels[count:]:
         axes.remove()
     return figure, panels[:count]
@@ -57,10 +86,12 @@ def make_panels(count: int, size: tuple[float, float]) -> tuple[Figure, list[Axe
 def label_outer(panels: list[Axes], x: str, y: str) -> None:
     """Axis labels where no other panel stands below or to the left; ticks are shown below all that end a column."""
     for index, axes in enumerate(panels):
-        if index + COLUMNS >= len(panels):
+        spec = axes.get_subplotspec()
+        assert spec is not None  # panels are made by make_panels
+        if index + spec.get_gridspec().ncols >= len(panels):
             axes.set_xlabel(x)
             axes.tick_params(labelbottom=True)
-        if index % COLUMNS == 0:
+        if spec.is_first_col():
             axes.set_ylabel(y)
 
 

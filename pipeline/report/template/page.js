@@ -32,6 +32,61 @@ for (const button of document.querySelectorAll("th button")) {
   button.addEventListener("click", () => sort(button.parentElement));
 }
 
+// A table shows its first columns until it is asked for all, and says what stands outside its box.
+function cue(box) {
+  const [right, below] = [box.scrollWidth > box.clientWidth + 1, box.scrollHeight > box.clientHeight + 1];
+  const ways = [...(right ? ["sideways for more columns"] : []), ...(below ? ["down for more rows"] : [])];
+  const said = box.closest(".table").querySelector(".cue");
+  said.textContent = `Scroll ${ways.join(" and ")}.`;
+  said.hidden = ways.length === 0;
+  box.classList.toggle("right", right && box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+}
+
+function fewer(button, few) {
+  const table = button.closest(".table").querySelector("table");
+  table.classList.toggle("few", few);
+  button.setAttribute("aria-expanded", String(!few));
+  button.textContent = few ? `All ${table.rows[0].cells.length} columns` : "Fewer columns";
+}
+
+for (const button of document.querySelectorAll(".columns")) {
+  button.hidden = false;
+  fewer(button, true);
+  button.addEventListener("click", () => fewer(button, button.getAttribute("aria-expanded") === "true"));
+}
+
+const sizes = new ResizeObserver((entries) => {
+  for (const { target } of entries) cue(target.closest(".scroll"));
+});
+for (const box of document.querySelectorAll(".table .scroll")) {
+  cue(box);
+  sizes.observe(box);
+  sizes.observe(box.querySelector("table"));
+  box.addEventListener("scroll", () => cue(box), { passive: true });
+}
+
+// A way around: on a phone all sections but the first two are folded, and a link into one opens it.
+const folds = [...document.querySelectorAll(".fold")];
+if (window.matchMedia("(max-width: 40rem)").matches) folds.slice(2).forEach((fold) => (fold.open = false));
+
+function unfold() {
+  const target = location.hash && document.getElementById(location.hash.slice(1));
+  const fold = target && target.querySelector(".fold");
+  if (fold) fold.open = true;
+  if (fold) target.scrollIntoView();
+}
+window.addEventListener("hashchange", unfold);
+unfold();
+
+const around = document.querySelector(".around details");
+around.addEventListener("click", (event) => {
+  const link = event.target.closest("a");
+  if (!link) return;
+  around.open = false;
+  if (link.hash === location.hash) unfold();
+});
+window.addEventListener("beforeprint", () => folds.forEach((fold) => (fold.open = true)));
+
 // The gallery: two heads side by side, chosen from all.
 function make(tag, name, ...content) {
   const element = document.createElement(tag);
