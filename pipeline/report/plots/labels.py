@@ -30,7 +30,7 @@ def labels(results: Results, columns: int = 2) -> Drawing:
         return nothing("No head has results by label: run visagg evaluate.")
     frequency = values.group_by("segment").agg(pl.col("n").max()).sort(["n", "segment"], descending=[True, False])
     shown = frequency if len(frequency) <= MOST_LABELS else _both_ends(frequency, MOST_LABELS)
-    height = LABEL_HEIGHT * len(shown) + 0.55
+    height = LABEL_HEIGHT * len(shown) + 0.75
     count = len(METRICS) * len(backbones)
     rows = -(-count // columns)
     figure = Figure((4.0 * columns + 0.9, (height + 0.2) * rows + 1.2), layout="constrained")

@@ -17,6 +17,7 @@ from pipeline.report.results import Results
 
 CHARACTERS_AN_INCH = 15.5  # of the note
 TITLE_AN_INCH = 10.5  # likewise
+LINE_HEIGHT = 0.14  # inches
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,12 @@ def finish(drawing: Drawing, title: str, results: Results) -> Figure:
     if results.missing:
         sentences.append(f"Missing: {', '.join(' '.join(pair) for pair in results.missing)}.")
     sentences.append(origin(results.data, "Simulated"))
-    width = figure.get_size_inches()[0]
+    width, height = figure.get_size_inches()
     heading = textwrap.fill(f"{title} ({source(results.data)})", int(width * TITLE_AN_INCH))
     figure.suptitle(heading, x=0.008, ha="left", fontsize=10, fontweight="bold")
     text = textwrap.fill(" ".join(sentences), int(width * CHARACTERS_AN_INCH))
+    more = max(0, text.count("\n") + heading.count("\n") - 1)
+    figure.set_size_inches(width, height + LINE_HEIGHT * more)  # a long note takes nothing from the panels
     figure.supxlabel(text, x=0.008, ha="left", fontsize=7.5)
     return figure
 

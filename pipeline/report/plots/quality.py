@@ -37,7 +37,7 @@ def quality_size(results: Results, columns: int = 2) -> Drawing:
     backbones = [name for name in results.backbones if name in quality["backbone"]]
     ordered = {backbone: _by_size(results, quality.filter(backbone=backbone)) for backbone in backbones}
     most = max(len(rows) for rows in ordered.values())
-    figure, panels = make_panels(len(backbones), (4.2, 0.6 + HEAD_HEIGHT * most), columns, shared=False)
+    figure, panels = make_panels(len(backbones), (4.2, 0.9 + HEAD_HEIGHT * most), columns, shared=False)
     seen = []
     for axes, (backbone, rows) in zip(panels, ordered.items(), strict=True):
         axes.set_title(backbone)
