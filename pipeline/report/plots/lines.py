@@ -1,6 +1,5 @@
 """Lines of the heads that matter most, and a band for all others, one panel a backbone."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.report.plots import styles
-from pipeline.report.plots.panels import End, draw_points, make_panels, name_ends, named, numbers
+from pipeline.report.plots.panels import draw_points, make_panels, named, numbers
 from pipeline.report.plots.styles import GREY
 from pipeline.report.results import FLOOR, Results
+from pipeline.report.text import counted, drawn
 
 PANEL = (3.9, 3.4)  # inches
 
@@ -32,40 +32,37 @@ class Lines:
 
     def panels(self, columns: int) -> tuple[Figure, dict[str, Axes]]:
         """A figure with a panel for each backbone that has points, by backbone; there is one in any case."""
-        drawn = set(self.points["backbone"])
-        backbones = [name for name in self.results.backbones if name in drawn] or self.results.backbones[:1]
+        known = set(self.points["backbone"])
+        backbones = [name for name in self.results.backbones if name in known] or self.results.backbones[:1]
         figure, panels = make_panels(len(backbones), PANEL, columns)
         return figure, dict(zip(backbones, panels, strict=True))
 
-    def draw(self, axes: Axes, backbone: str, ends: Sequence[End] = ()) -> None:
-        """Draws a backbone's lines and the floor's, with their names at the right; `ends`: what else has a name."""
+    def draw(self, axes: Axes, backbone: str) -> None:
+        """Draws a backbone's lines and the floor's, with a legend at the right."""
         shown = self.points.filter(pl.col("backbone").is_in([backbone, FLOOR[0]]))
         apart = [*named(self.results, backbone), FLOOR[1]]
-        others = shown.filter(~pl.col("head").is_in(apart))
         heads = shown.filter(pl.col("head").is_in(apart)).partition_by("head", maintain_order=True)
         steps = np.diff(np.unique(numbers(shown, "x")))
         shifts = np.linspace(-0.5, 0.5, len(heads)) * self.spread * min(steps, default=1)
-        names = [*ends, *_band(axes, others)]
+        _band(axes, shown.filter(~pl.col("head").is_in(apart)))
         for shift, points in zip(shifts, heads, strict=True):
             points = points.sort("x")
             head, x, y = points["head"][0], numbers(points, "x") + shift, numbers(points, "mean")
             style = styles.of_head(self.results, backbone, head)
             axes.plot(x, y, **{**style.keywords(), "marker": ""})
             draw_points(axes, x, points, style=style)
-            names.append(End(float(y[-1]), head, style.colour, style.weight, x=float(x[-1])))
+            axes.plot([], [], label=drawn(head), **style.keywords())  # for the legend: dashes and marker
         axes.set_title(backbone)
         axes.grid(False, axis="x")
-        name_ends(axes, float(numbers(shown, "x").max()), names)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=3.2, borderaxespad=0.2)
 
 
-def _band(axes: Axes, others: pl.DataFrame) -> list[End]:
-    """The range of the heads that have no line; returns its name, where there are any."""
+def _band(axes: Axes, others: pl.DataFrame) -> None:
+    """The range of the heads that have no line."""
     if others.is_empty():
-        return []
+        return
     means = others.group_by("x").agg(low=pl.col("mean").min(), high=pl.col("mean").max()).sort("x")
     x, low, high = (numbers(means, column) for column in ("x", "low", "high"))
-    axes.fill_between(x, low, high, color=GREY, alpha=0.25, linewidth=0, zorder=1)
+    name = counted(others["head"].n_unique(), "other head")
+    axes.fill_between(x, low, high, color=GREY, alpha=0.25, linewidth=0, zorder=1, label=name)
     axes.vlines(x, low, high, colors=GREY, linewidth=0.7, zorder=1)
-    count = others["head"].n_unique()
-    name = others["head"][0] if count == 1 else f"{count} other heads"
-    return [End(float((low[-1] + high[-1]) / 2), name, GREY, x=float(x[-1]))]

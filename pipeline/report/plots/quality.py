@@ -8,7 +8,6 @@ from pipeline.report.plots import styles
 from pipeline.report.plots.lines import Lines
 from pipeline.report.plots.panels import (
     ROLES,
-    End,
     draw_points,
     in_words,
     label_outer,
@@ -90,12 +89,13 @@ def f1_at_k(results: Results, columns: int = 2) -> Drawing:
         return nothing("No head has results at k: run visagg evaluate.")
     ceiling = select(results, metric="ceiling", by="all").unique("k", keep="first", maintain_order=True).sort("k")
     x, y = numbers(ceiling, "k"), numbers(ceiling, "mean")
-    ends = [End(float(y[-1]), "ceiling")] if len(y) else []
     lines = Lines(results, points, spread=0.12)
     figure, panels = lines.panels(columns)
     for backbone, axes in panels.items():
-        axes.plot(x, y, color=INK, linestyle=DASH_DOTTED, linewidth=1, zorder=8)  # above all, for it bounds all
-        lines.draw(axes, backbone, ends)
+        axes.plot(
+            x, y, color=INK, linestyle=DASH_DOTTED, linewidth=1, zorder=8, label="ceiling"
+        )  # above all, for it bounds all
+        lines.draw(axes, backbone)
         axes.set_xticks(points["k"].unique().sort().to_list())
     label_outer(list(panels.values()), "k (labels recommended)", "F1@k (mean over users)")
     note = (

@@ -12,6 +12,7 @@ STYLES = {
     "before": HeadStyle(marker="s", colour=GREY, filled=False, line=DASHED, thickness=1.2),
     "after": HeadStyle(marker="o", colour=BEST, thickness=1.8, weight="bold", order=6),
 }
+MARGIN = 0.02  # below and above what is drawn
 LEAST_PAIRS = 10  # of a set and a label: fewer say nothing of a share
 NOTE = f"""\
 Each point: the pairs of a test user and a label in one of ten bins of equal width by probability; bins of fewer than \
@@ -31,9 +32,12 @@ def reliability(results: Results, columns: int = 2) -> Drawing:
     if not shown:
         return nothing("No head has values before and after calibration: run visagg evaluate.")
     figure, panels = make_panels(len(shown), (3.9, 2.6), columns)
+    wanted = shares.join(pl.DataFrame(shown, ["backbone", "head", "role"], orient="row"), on=["backbone", "head"])
+    low, high = numbers(wanted, "low") - numbers(wanted, "x"), numbers(wanted, "high") - numbers(wanted, "x")
+    limits = (float(min(low.min(), 0)) - MARGIN, float(max(high.max(), 0)) + MARGIN)
     seen = []
     for axes, (backbone, head, role) in zip(panels, shown, strict=True):
-        axes.set(title=f"{backbone}: {head}\n({role})", xlim=(-0.02, 1.02))
+        axes.set(title=f"{backbone}: {head}\n({role})", xlim=(-0.02, 1.02), ylim=limits)
         axes.plot([0, 1], [0, 0], color=INK, linewidth=0.6, zorder=2)
         parts = _draw(axes, shares.filter(backbone=backbone, head=head), results)
         seen.append(f"{head} on {backbone}: {'; '.join(parts)}.")

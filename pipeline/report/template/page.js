@@ -39,7 +39,7 @@ function cue(box) {
   const said = box.closest(".table").querySelector(".cue");
   said.textContent = `Scroll ${ways.join(" and ")}.`;
   said.hidden = ways.length === 0;
-  box.classList.toggle("right", right && box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+  box.classList.toggle("beyond", right && box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
 }
 
 function fewer(button, few) {
