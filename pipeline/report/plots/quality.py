@@ -19,7 +19,7 @@ from pipeline.report.plots.panels import (
 from pipeline.report.plots.plot import Drawing, nothing
 from pipeline.report.plots.styles import DASH_DOTTED, INK
 from pipeline.report.results import FLOOR, Results
-from pipeline.report.text import counted, drawn
+from pipeline.report.text import drawn
 
 MOST_HEADS = 40  # a backbone: more have no room on a page
 HEAD_HEIGHT = 0.17  # inches
@@ -46,8 +46,8 @@ def quality_size(results: Results, columns: int = 2) -> Drawing:
         )
         seen.append(f"On {backbone}, {in_words(rows, 'micro AP')}; the front: {front}.")
     label_outer(panels, "micro average precision", "")
-    left = len(quality) - sum(len(rows) for rows in ordered.values())
-    cut = f" {counted(left, 'head')} behind the best are left out." if left else ""
+    is_cut = len(quality) > sum(len(rows) for rows in ordered.values())
+    cut = f" Of each backbone's heads only the best {MOST_HEADS} are drawn." if is_cut else ""
     note = (
         "Beside each head its numbers when folded; the smallest on top. Line: the Pareto front, heads that no smaller "
         f"one matches.{cut} Bars: 95 % interval, users and seeds."
