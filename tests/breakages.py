@@ -54,11 +54,11 @@ BREAKAGES = (
         ("test_dataset.py",),
     ),
     Breakage(
-        "a folded column without a cue",
+        "a column at the side without a cue",
         "pipeline/report/template/page.js",
-        "box.scrollWidth <= box.clientWidth + 1",
-        "true",
-        ("test_page_screens.py",),
+        "[box.scrollWidth > box.clientWidth + 1, ",
+        "[false, ",
+        ("test_page_sizes.py",),
     ),
     Breakage(
         "unmasked pad",

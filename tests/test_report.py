@@ -74,7 +74,7 @@ def no_plots(monkeypatch) -> None:
     monkeypatch.setattr(contents, "PLOTS", [])
 
 
-def drawn(results: Results) -> Drawing:
+def drawn(results: Results, columns: int) -> Drawing:
     """A plot of nothing but the backbones' names."""
     figure = Figure()
     figure.subplots().set_title(" ".join(results.backbones))

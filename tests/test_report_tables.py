@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from pipeline.evaluation import results as saved
+from pipeline.ingest.tally import MOST_KEPT
 from pipeline.metrics import bootstrap
 from pipeline.project import Project
 from pipeline.report import contents, published
@@ -210,9 +211,11 @@ def test_for_how_many_heads_the_error_is_smaller_is_counted(project):
 
 def test_the_data_are_counted_as_described(written):
     counts = {row["what"]: row["count"] for row in cells(written, "data")}
-    assert counts["items"] == "1200"
-    assert counts["test: share of images that training sets show too"] == "1.0"
-    assert counts["not used: image: empty image"] == "2"
+    assert counts["items in the catalogue"] == "1200"
+    assert counts["Test: share of its images that training sets have too"] == "1.0"
+    assert counts["not used, image: empty image"] == "2"
+    assert counts["sets with the label hats"] == "190"
+    assert f"the first {MOST_KEPT:,}" in (written.tables / "data.md").read_text()
     assert not {"source", "simulated"} & counts.keys()
 
 

@@ -33,9 +33,9 @@ TABLES: list[Callable[[Results], Table | None]] = [
     data,
 ]
 PLOTS = [
-    Plot("quality_size", "Quality and size of each head", quality_size),
+    Plot("quality_size", "Quality against size", quality_size),
     Plot("f1_at_k", "F1 of the k best labels", f1_at_k),
     Plot("labels", "Precision and recall of each label", labels),
     Plot("set_size", "Quality against the number of images in a set", set_size),
-    Plot("reliability", "What is true of what the heads claim", reliability),
+    Plot("reliability", "How far what the heads claim is from what is true", reliability),
 ]

@@ -75,7 +75,7 @@ def write(
             seen=results.seen(),
             missing=results.missing,
             tables=[_table(table) for table in tables],
-            plots=[(picture.name, inline(picture)) for picture in pictures],
+            plots=[_plot(picture) for picture in pictures],
             gallery=gallery,
             answers=_answers(gallery, results) if gallery else None,
         )
@@ -94,6 +94,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
         finalize=_plain,
     )
+    environment.filters["breakable"] = _breakable
     environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "allow_nan": False}
     return environment
 
@@ -101,6 +102,11 @@ def _environment() -> Environment:
 def _plain(value: object) -> object:
     """What the template shows: text from elsewhere in one line; what is markup already, as it is."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _breakable(text: str) -> Markup:
+    """A cell's text, which may go on in the next line behind an underscore."""
+    return Markup(str(escape(text)).replace("_", "_<wbr>"))  # noqa: S704 (escaped)
 
 
 def _finite(value: object) -> bool:
@@ -140,11 +146,17 @@ def page_cell(cell: Cell) -> PageCell:
     return PageCell(readable(cell), key=float(number.group()) if number else None)
 
 
-def inline(picture: Picture) -> Markup:
-    """A plot as a part of a page: ids that no other plot has, and the page's colours, which follow light and dark."""
-    svg = picture.svg[picture.svg.index("<svg") :]
+def inline(picture: Picture, svg: str, prefix: str) -> Markup:
+    """A plot as a part of a page: ids that no other plot has, and the page's colours, which follow light and dark.
+
+    Args:
+        picture: whose title and words stand for it where it is not seen.
+        svg: one of its forms.
+        prefix: of its ids.
+    """
+    svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<title>.*?</title>", "", svg, count=2, flags=re.DOTALL)
-    svg = re.sub("<[^>]+>", lambda tag: _adapted(tag.group(), picture.name), svg)  # and never the text between
+    svg = re.sub("<[^>]+>", lambda tag: _adapted(tag.group(), prefix), svg)  # and never the text between
     opening, _, body = svg.partition(">")
     width = float(re.findall(r'viewBox="0 0 ([\d.]+)', opening)[0]) * PIXELS_A_POINT
     opening = re.sub(r' (?:width|height)="[^"]*"', "", opening).removeprefix("<svg")
@@ -152,6 +164,16 @@ def inline(picture: Picture) -> Markup:
     attributes = f'role="img" aria-label="{label}" style="--width: {width:.0f}px"'
     svg = f"<svg {attributes}{opening}>{body}"
     return Markup(re.sub(r"\s*\n\s*", "\n", svg))  # noqa: S704 (drawn by this package, which escapes its text)
+
+
+def _plot(picture: Picture) -> dict:
+    """A plot for the template, as wide screens and as narrow ones show it."""
+    narrow = f"{picture.name}-narrow"
+    return {
+        "name": picture.name,
+        "wide": inline(picture, picture.svg, picture.name),
+        "narrow": inline(picture, picture.narrow, narrow),
+    }
 
 
 def _adapted(tag: str, prefix: str) -> str:
@@ -168,28 +190,26 @@ def _origin(data: dict) -> Markup:
 
 
 def _table(table: Table) -> dict:
-    """A table for the template. A column is numeric when a cell has a number and no other is text without one."""
-    order = [*table.first, *(name for name in table.columns if name not in table.first)]
-    places = [table.columns.index(name) for name in order]
-    rows = [[page_cell(row[place]) for place in places] for row in table.rows]
-    fixed = order.index("head") if "head" in order else 0  # the column that stays in sight
+    """A table for the template. A column is numeric when a cell has a number and no other is text without one.
+
+    The columns that are shown first stand first, and those that are shown on demand have the class "more".
+    """
+    first = [name for name in table.first if name in table.columns]
+    rest = [name for name in table.columns if name not in first]
+    order = [table.columns.index(name) for name in (*first, *rest)]
+    names = [table.columns[index] for index in order]
+    rows = [[page_cell(row[index]) for index in order] for row in table.rows]
+    fixed = names.index("head") if "head" in names else 0  # the column that stays in sight
     columns = []
-    for index, name in enumerate(order):
+    for index, name in enumerate(names):
         present = [row[index] for row in rows if not row[index].missing]
         numeric = bool(present) and all(cell.key is not None for cell in present)
         kinds = ["name" if index == fixed else "number" if numeric else ""]
-        kinds += ["more"] if table.first and name not in table.first else []
+        kinds += ["more"] * (bool(first) and name not in first)
         columns.append((name, " ".join(filter(None, kinds))))
     notes = [_note(text) for text in re.split(r"(?<=\.)\n", table.notes)]  # a line that goes on is no paragraph
-    more = len(order) - len(table.first) if table.first else 0
-    return {
-        "name": table.name,
-        "title": table.title,
-        "columns": columns,
-        "more": more,
-        "rows": rows,
-        "notes": notes,
-    }
+    more = len(rest) if first else 0
+    return {"name": table.name, "title": table.title, "columns": columns, "rows": rows, "notes": notes, "more": more}
 
 
 def _note(text: str) -> Markup:

@@ -96,6 +96,10 @@ class Results:
             rows.setdefault((row["backbone"], row["head"], row["metric"], row["k"]), []).append(row)
         return rows
 
+    def test(self, pair: Pair, against: str | None, metric: str) -> dict | None:
+        """One row of `comparisons` that is not at k; None where there is none."""
+        return self._tests.get((*pair, against, metric, None))
+
     def seen(self) -> str:
         """How much of what is tested the heads may know by heart: one sentence."""
         share = self.data["sets"]["test"]["share_of_images_in_training"]
@@ -106,6 +110,22 @@ class Results:
             f"Users are split, items are shared: {part} of the test sets' images are in training sets too; "
             "sets.new_items keeps some apart."
         )
+
+    def beyond(self) -> str:
+        """Which k are above the number of labels, in a sentence; "" where none is."""
+        labels = self.data.get("labels", max(self.ks, default=0))
+        above = [str(k) for k in self.ks if k > labels]
+        if not above:
+            return ""
+        return (
+            f"There are only {labels} labels: at k = {', '.join(above)} every head recommends all of them, and so do "
+            "the floor and the ceiling."
+        )
+
+    @cached_property
+    def _tests(self) -> dict[tuple, dict]:
+        keys = ("backbone", "head", "against", "metric", "k")
+        return {tuple(row[key] for key in keys): row for row in self.comparisons.to_dicts()}
 
     @cached_property
     def _rows(self) -> dict[tuple, dict]:
@@ -130,7 +150,7 @@ def gather(project: Project, settings: "Settings") -> Results:
     best, reference = (_best(backbones, names, training) for names in (list(heads), published))
     average = next((head for head, spec in heads.items() if spec == PRESETS["average"]), None)
     asked = questions(pairs, best=best, reference=reference, average=average, classifier=IMAGE_CLASSIFIER)
-    costs, machine = _costs(project, pairs)
+    costs, machine = _costs(project, pairs, labels=data["labels"])
     return Results(
         backbones=backbones,
         heads=list(heads),
@@ -218,8 +238,8 @@ def _history(training: dict[Pair, dict]) -> pl.DataFrame:
     return pl.DataFrame(rows, {**names, "loss": pl.Float64, "micro_ap": pl.Float64})
 
 
-def _costs(project: Project, pairs: list[Pair]) -> tuple[pl.DataFrame, dict | None]:
-    """What each head costs, and where that was measured."""
+def _costs(project: Project, pairs: list[Pair], *, labels: int) -> tuple[pl.DataFrame, dict | None]:
+    """What each head costs, and where that was measured; all of as many labels as are described."""
     numbers = ["parameters", "folded_parameters", "milliseconds", "folded_milliseconds"]
     paths = {backbone: project.cost(backbone) for backbone, _ in pairs}
     measured: dict[str, dict[str, Any]] = {
@@ -227,6 +247,10 @@ def _costs(project: Project, pairs: list[Pair]) -> tuple[pl.DataFrame, dict | No
         for backbone, path in paths.items()
         if handover.exists(path)
     }
+    for backbone, of_heads in measured.items():
+        if of_heads["classes"] != labels:
+            of_others = f"is of heads for {of_heads['classes']} labels, not {labels}"
+            raise StageError(f"{paths[backbone]} {of_others}: run visagg cost {backbone}, or dvc repro")
     rows = [
         [backbone, head, *(cost["heads"][head][name] for name in numbers), cost["backbone_parameters"]]
         for backbone, head in pairs

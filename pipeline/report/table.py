@@ -37,7 +37,7 @@ class Table:
         rows: cells, a row as many as there are columns.
         notes: what stands under it.
         of_machine: whether it holds what a machine measured, which is another value in each run.
-        first: the columns that the page shows at once, in this order; the others on demand. (): all of them.
+        first: columns that the page shows before it is asked for all; none: it shows all.
         longer: by suffix, such as ".md", text that holds more than the cells and takes the place of theirs.
     """
 

@@ -21,6 +21,15 @@ def drawn(name: str) -> str:
     return shortened(printable(name), MOST_DRAWN)
 
 
+def counted(count: int, noun: str) -> str:
+    """A number and a noun.
+
+    >>> counted(1, "head"), counted(1200, "user")
+    ('1 head', '1,200 users')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def readable(text: str) -> str:
     """A cell's text for people: in one line, and of a length that can be read."""
     return shortened(printable(text), MOST_SHOWN)

@@ -147,7 +147,7 @@ DESCRIPTION = {
         split: {"sets": sets, "images_a_set": 4.5, "labels_a_set": 1.6, "share_of_images_in_training": 1.0}
         for split, sets in (("train", 400), ("validation", 120), ("test", USERS))
     },
-    "labels": 40,
+    "labels": 4,
     "sets_a_label": {"bags": 200, "hats": 190, "shoes": 180, "ties": 170},
     "rejects": {"image: empty image": 2},
     "unreadable_images": {"items": 2, "sets": 5, "labels": 1},

@@ -1,5 +1,7 @@
 """The plot of single labels."""
 
+import itertools
+
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
@@ -16,11 +18,11 @@ from pipeline.report.text import drawn
 METRICS = ("precision", "recall")
 MOST_LABELS = 60  # a label more has no room on a page
 LABEL_HEIGHT = 0.165  # inches
-LEGEND_HEIGHT = 0.45  # inches, above a backbone's panels
+LEGEND_HEIGHT = 30  # points, between a panel and its title
 APART = 0.32  # points of two heads at a label, as a share of its row
 
 
-def labels(results: Results) -> Drawing:
+def labels(results: Results, columns: int = 2) -> Drawing:
     """Precision and recall of every label, most frequent first, of the best head and of the best published head."""
     values = select(results, by="label").filter(pl.col("metric").is_in(METRICS))
     backbones = [name for name in results.backbones if name in values["backbone"] and name in results.best]
@@ -28,38 +30,41 @@ def labels(results: Results) -> Drawing:
         return nothing("No head has results by label: run visagg evaluate.")
     frequency = values.group_by("segment").agg(pl.col("n").max()).sort(["n", "segment"], descending=[True, False])
     shown = frequency if len(frequency) <= MOST_LABELS else _both_ends(frequency, MOST_LABELS)
-    height = LABEL_HEIGHT * len(shown) + 0.55
-    figure = Figure((6.0, (height + LEGEND_HEIGHT) * len(backbones) + 0.9), layout="constrained")
-    grid = figure.subplots(len(backbones), len(METRICS), sharex=True, sharey=True, squeeze=False)
-    for panels, backbone in zip(grid, backbones, strict=True):
+    height = LABEL_HEIGHT * len(shown) + 0.75
+    count = len(METRICS) * len(backbones)
+    rows = -(-count // columns)
+    figure = Figure((4.0 * columns + 0.9, (height + 0.2) * rows + 1.2), layout="constrained")
+    panels = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
+    for index, (backbone, metric) in enumerate(itertools.product(backbones, METRICS)):
+        axes, of_backbone = panels[index], values.filter(backbone=backbone, metric=metric)
         shown_heads = roles(results, backbone)  # from below
         head_styles = {head: styles.of_head(results, backbone, head) for head in shown_heads}
-        for axes, metric in zip(panels, METRICS, strict=True):
-            _draw(axes, values.filter(backbone=backbone, metric=metric), shown, head_styles=head_styles)
-            axes.set_title(f"{backbone}: {metric}")
+        _draw(axes, of_backbone, shown, head_styles=head_styles)
+        axes.set_title(f"{backbone}: {metric}", pad=LEGEND_HEIGHT)
+        axes.set_xlabel(f"{metric} of the label (share, 0 to 1)")
+        axes.tick_params(labelbottom=True)
         handles = [Line2D([], [], **style.keywords()) for style in head_styles.values()]
         names = [f"{head} ({role})" for head, role in shown_heads.items()]
-        above = {"loc": "lower right", "bbox_to_anchor": (1, 1 + 0.25 / height), "borderaxespad": 0}
-        panels[1].legend(handles[::-1], names[::-1], **above, handlelength=3)
-    grid[0, 0].set_xlim(max(-0.02, float(numbers(values, "low").min()) - 0.05), 1.02)
-    for axes, metric in zip(grid[-1], METRICS, strict=True):
-        axes.set_xlabel(f"{metric} of the label (share, 0 to 1)")
+        if metric == METRICS[0]:
+            place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
+            axes.legend(handles[::-1], names[::-1], handlelength=3, borderpad=0, **place)
+    panels[0].set_xlim(max(-0.02, float(numbers(values, "low").min()) - 0.05), 1.02)
     rest = len(frequency) - len(shown)
     cut = f" The most and the least frequent; {rest:,} labels between them are in the tables." if rest else ""
     note = f"In brackets the test sets that have the label.{cut} Bars: 95 % interval over users and seeds."
-    return Drawing(figure, note, _in_words(results, values, backbones))
+    return Drawing(figure, note, _seen(results, values.filter(metric="recall"), backbones))
 
 
-def _in_words(results: Results, values: pl.DataFrame, backbones: list[str]) -> str:
-    """The hardest labels of the best head of each backbone, for who cannot see them."""
-    said = []
+def _seen(results: Results, recall: pl.DataFrame, backbones: list[str]) -> str:
+    """Which labels the best head finds most and least often, in words."""
+    sentences = []
     for backbone in backbones:
-        of_best = values.filter(backbone=backbone, head=results.best[backbone], metric="recall").sort("mean", "segment")
-        hardest = ", ".join(
-            f"{name} {mean:.2f}" for name, mean in of_best.head(3).select("segment", "mean").iter_rows()
-        )
-        said.append(f"{results.best[backbone]} on {backbone} has the lowest recall of {hardest}.")
-    return " ".join(said)
+        rows = recall.filter(backbone=backbone, head=results.best[backbone]).sort("mean", "segment")
+        if len(rows):
+            low, high = rows.row(0, named=True), rows.row(-1, named=True)
+            ends = f"from {high['mean']:.3f} ({drawn(high['segment'])}) to {low['mean']:.3f} ({drawn(low['segment'])})"
+            sentences.append(f"On {backbone}, {results.best[backbone]} has recall {ends}.")
+    return " ".join(sentences)
 
 
 def _draw(axes: Axes, values: pl.DataFrame, shown: pl.DataFrame, *, head_styles: dict[str, HeadStyle]) -> None:

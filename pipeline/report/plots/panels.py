@@ -15,6 +15,7 @@ from pipeline.report.plots.styles import INK, HeadStyle
 from pipeline.report.results import FLOOR, Results
 
 ROLES = "Blue: the best head on validation; orange, dashed: the best published one."
+COLUMNS = 2  # panels side by side
 NAME_HEIGHT = 0.145  # inches, of a name at the end of a line
 NAME_SIZE = 7.5  # points
 
@@ -36,27 +37,47 @@ def roles(results: Results, backbone: str) -> dict[str, str]:
     return {**({reference: "best published"} if reference else {}), **({best: "best"} if best else {})}
 
 
+def named(results: Results, backbone: str) -> list[str]:
+    """The heads of a backbone that have a line and a name of their own: those that matter most, and averaging."""
+    average = [results.average] if results.average else []
+    return list(dict.fromkeys([*roles(results, backbone), *average]))
+
+
+def in_words(frame: pl.DataFrame, what: str) -> str:
+    """What heads reach, from the highest to the lowest: `frame` has their means.
+
+    >>> in_words(pl.DataFrame({"head": ["a", "b"], "mean": [0.25, 0.5]}), "micro AP")
+    'micro AP of 2 heads from 0.500 (b) to 0.250 (a)'
+    """
+    ordered = frame.sort("mean", "head", descending=[True, False])
+    best, worst = ordered.row(0, named=True), ordered.row(-1, named=True)
+    if len(ordered) == 1:
+        return f"{what} of {best['head']} {best['mean']:.3f}"
+    ends = f"from {best['mean']:.3f} ({best['head']}) to {worst['mean']:.3f} ({worst['head']})"
+    return f"{what} of {len(ordered)} heads {ends}"
+
+
 def numbers(frame: pl.DataFrame, column: str) -> np.ndarray:
     """A column as float64 [n]."""
     return frame[column].cast(pl.Float64).to_numpy()
 
 
 def make_panels(
-    count: int, size: tuple[float, float], *, columns: int = 1, sharey: bool = True
+    count: int, size: tuple[float, float], columns: int = COLUMNS, *, shared: bool = True
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of panels, as wide as a phone can still show.
+    """A figure of panels.
 
     Args:
-        count: how many.
-        size: of each, in inches; there is a little more for what surrounds them.
-        columns: how many stand side by side.
-        sharey: whether all have the same y axis, as they have the same x axis.
+        count: of panels.
+        size: how many inches each is wide and high, and a little more for what surrounds them.
+        columns: at most so many stand side by side.
+        shared: whether they have the same vertical axis.
     """
     columns = min(count, columns)
     rows = -(-count // columns)
     width, height = size
     figure = Figure((width * columns + 0.8, height * rows + 0.8), layout="constrained")
-    panels = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=sharey).flat)
+    panels = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=shared).flat)
     for axes in panels[count:]:
         axes.remove()
     return figure, panels[:count]
@@ -67,11 +88,10 @@ def label_outer(panels: list[Axes], x: str, y: str) -> None:
     for index, axes in enumerate(panels):
         spec = axes.get_subplotspec()
         assert spec is not None  # panels are made by make_panels
-        columns = spec.get_gridspec().ncols
-        if index + columns >= len(panels):
+        if index + spec.get_gridspec().ncols >= len(panels):
             axes.set_xlabel(x)
             axes.tick_params(labelbottom=True)
-        if index % columns == 0:
+        if spec.is_first_col():
             axes.set_ylabel(y)
 
 

@@ -11,10 +11,13 @@ from matplotlib.figure import Figure
 
 from pipeline.core.text import printable
 from pipeline.report.origin import origin, source
+from pipeline.report.plots.panels import COLUMNS
 from pipeline.report.plots.styles import SETTINGS
 from pipeline.report.results import Results
 
 CHARACTERS_AN_INCH = 15.5  # of the note
+TITLE_AN_INCH = 10.5  # likewise
+LINE_HEIGHT = 0.14  # inches
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Drawing:
     Attributes:
         figure: matplotlib's.
         note: how to read it; "" where there is nothing to read.
-        seen: what it shows, for who cannot see it.
+        seen: what it shows, for who cannot see it; "": the title says it.
     """
 
     figure: Figure
@@ -39,12 +42,12 @@ class Plot:
     Attributes:
         name: stem of its file.
         title: one line.
-        drawn: from the results.
+        drawn: from the results, and how many panels may stand side by side: 1 on a narrow screen.
     """
 
     name: str
     title: str
-    drawn: Callable[[Results], Drawing]
+    drawn: Callable[[Results, int], Drawing]
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,14 @@ class Picture:
         name: the plot's.
         title: likewise.
         svg: what its file holds.
-        seen: what it shows, for who cannot see it.
+        narrow: the same for a narrow screen.
+        seen: what it shows, for who cannot see it; "": the title says it.
     """
 
     name: str
     title: str
     svg: str
+    narrow: str
     seen: str = ""
 
 
@@ -74,23 +79,28 @@ def draw(plots: Sequence[Plot], results: Results, folder: Path) -> list[Picture]
     """
     pictures = []
     for plot in plots:
-        with matplotlib.rc_context():
-            matplotlib.rcdefaults()  # whatever the user's own matplotlibrc says
-            matplotlib.rcParams.update({**SETTINGS, "svg.hashsalt": plot.name})
-            drawing = plot.drawn(results)
-            svg = _svg(finish(drawing, plot.title, results), plot.title)
+        (svg, seen), (narrow, _) = (_drawn(plot, results, columns) for columns in (COLUMNS, 1))
         (folder / f"{plot.name}.svg").write_text(svg, encoding="utf-8")
-        pictures.append(Picture(plot.name, plot.title, svg, drawing.seen))
+        pictures.append(Picture(plot.name, plot.title, svg, narrow, seen))
     return pictures
+
+
+def _drawn(plot: Plot, results: Results, columns: int) -> tuple[str, str]:
+    """A plot as SVG, and what is seen on it."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # whatever the user's own matplotlibrc says
+        matplotlib.rcParams.update({**SETTINGS, "svg.hashsalt": plot.name})
+        drawing = plot.drawn(results, columns)
+        return _svg(finish(drawing, plot.title, results), plot.title), drawing.seen
 
 
 def nothing(reason: str) -> Drawing:
     """In place of a plot for which there are no results: why, and what to run."""
-    figure = Figure((6, 1.4), layout="constrained")
+    figure = Figure((5, 1.4), layout="constrained")
     axes = figure.subplots()
     axes.set_axis_off()
     axes.text(0, 0.5, reason, va="center")
-    return Drawing(figure, "")
+    return Drawing(figure, "", reason)
 
 
 def finish(drawing: Drawing, title: str, results: Results) -> Figure:
@@ -99,8 +109,12 @@ def finish(drawing: Drawing, title: str, results: Results) -> Figure:
     if results.missing:
         sentences.append(f"Missing: {', '.join(' '.join(pair) for pair in results.missing)}.")
     sentences.append(origin(results.data, "Simulated"))
-    figure.suptitle(f"{title} ({source(results.data)})", x=0.008, ha="left", fontsize=10, fontweight="bold")
-    text = textwrap.fill(" ".join(sentences), int(figure.get_size_inches()[0] * CHARACTERS_AN_INCH))
+    width, height = figure.get_size_inches()
+    heading = textwrap.fill(f"{title} ({source(results.data)})", int(width * TITLE_AN_INCH))
+    figure.suptitle(heading, x=0.008, ha="left", fontsize=10, fontweight="bold")
+    text = textwrap.fill(" ".join(sentences), int(width * CHARACTERS_AN_INCH))
+    more = max(0, text.count("\n") + heading.count("\n") - 1)
+    figure.set_size_inches(width, height + LINE_HEIGHT * more)  # a long note takes nothing from the panels
     figure.supxlabel(text, x=0.008, ha="left", fontsize=7.5)
     return figure
 

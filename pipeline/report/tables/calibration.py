@@ -29,7 +29,9 @@ def calibration(results: Results) -> Table:
         rows.append([*pair, *_fitted(results, pair), *errors, f"{chance['mean']:.3f}" if chance else MISSING])
     notes = [NOTES, *_lowered(results), *([MERGED] if results.merged else [])]
     columns = ["backbone", "head", "slope", "offset", "ECE before", "ECE after", "by chance"]
-    return Table("calibration", "How far probabilities are from what is true", columns, rows, "\n".join(notes))
+    first = ("head", "backbone", "ECE before", "ECE after", "by chance")
+    title = "How far probabilities are from what is true"
+    return Table("calibration", title, columns, rows, "\n".join(notes), first=first)
 
 
 def _fitted(results: Results, pair: Pair) -> list[Cell]:

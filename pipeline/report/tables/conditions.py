@@ -25,7 +25,9 @@ def conditions(results: Results) -> Table | None:
         _about_attention(results.conditions["cases"]),
     ]
     columns = ["case", "head", "micro AP", "micro F1", "validation micro AP", "preferred", "best on test", "lead"]
-    return Table("conditions", "Which head wins where its assumption fails", columns, rows, "\n".join(notes))
+    first = ("head", "case", "micro AP", "preferred", "lead")
+    title = "Which head wins where its assumption fails"
+    return Table("conditions", title, columns, rows, "\n".join(notes), first=first)
 
 
 def _near(case: dict) -> list[str]:

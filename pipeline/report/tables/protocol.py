@@ -14,6 +14,7 @@ ABLATED = {metric.name: metric.title for metric in measure.OVERALL}
 ABLATED |= {"f1": "F1@10", "published_f1": "thresholded F1@10"}
 FACTOR = published.HEADLINE["squeeze_fc"] / published.HEADLINE["average"]
 TRIAL = ("learning_rate", "dropout", "cycle")
+TRIAL_TITLES = ("rate", "dropout", "cycle")
 
 TUNING = """\
 Micro average precision on validation. The same rule for every head: the first seed tries all learning rates, and all
@@ -42,9 +43,12 @@ def tuning(results: Results) -> Table:
                 ", ".join(edges(training)),
             ]
         rows.append([*pair, *cells])
-    columns = ["backbone", "head", "runs", *(f"best at rate {rate:g}" for rate in rates), "rate", "dropout", "cycle"]
+    columns = ["backbone", "head", "runs", *(f"best at rate {rate:g}" for rate in rates), *TRIAL_TITLES]
     columns += [*(f"seed {seed} (epoch)" for seed in seeds), "not exhausted"]
-    return Table("tuning", "What tuning tried and chose", columns, rows, TUNING, longer={".csv": _trials(declared)})
+    first = ("head", "backbone", *TRIAL_TITLES, f"seed {seeds[0]} (epoch)" if seeds else "", "not exhausted")
+    shown = tuple(name for name in first if name in columns)
+    longer = {".csv": _trials(declared)}
+    return Table("tuning", "What tuning tried and chose", columns, rows, TUNING, first=shown, longer=longer)
 
 
 def edges(training: dict) -> list[str]:
@@ -103,7 +107,9 @@ def ablation(results: Results) -> Table:
     )
     titles = [ABLATED[name] for name in metrics]
     columns = ["head", "switched on", *titles, *(f"change of {title}" for title in titles)]
-    return Table("ablation", "What the peculiarities of the published code do", columns, cells, notes)
+    first = tuple(columns[:3]) + tuple(f"change of {title}" for title in titles[:2]) if titles else ()
+    title = "What the peculiarities of the published code do"
+    return Table("ablation", title, columns, cells, notes, first=first)
 
 
 def factor(results: Results) -> Table | None:

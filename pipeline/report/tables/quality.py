@@ -23,6 +23,9 @@ SEGMENTS = {
 AT_K = {"recall": "Recall@k", "precision": "Precision@k", "f1": "F1@k", "ceiling": "ceiling F1@k"}
 THRESHOLDED = {f"published_{name.lower()}": f"thresholded {name}@k" for name in ("Recall", "Precision", "F1")}
 PUBLISHED_K = 10  # of the published headline
+FIRST = tuple(metric.title for name in ("micro_ap", "micro_f1") for metric in measure.OVERALL if metric.name == name)
+COMPARED = "micro AP above averaging"
+ADJUSTED = "better or worse: the difference holds after Holm's correction over all tests of comparisons.md"
 LEAST_P = 1e-4
 SMALL = 0.01  # of average precision: a head that is surely no more than this below another reaches it
 
@@ -42,8 +45,7 @@ NOT_COMPARABLE = f"Rows marked published are not comparable with the others ({pu
 
 def headline(results: Results) -> Table:
     """One row a backbone and head: the metrics that are not at k, and those at the one k of the published headline."""
-    ks = _within(results)
-    k = PUBLISHED_K if PUBLISHED_K in ks else ks[0]
+    k = PUBLISHED_K if PUBLISHED_K in results.ks else results.ks[0]
     titles = [metric.title for metric in measure.OVERALL]
     metrics = [*((metric.name, None) for metric in measure.OVERALL), ("f1", k), ("published_f1", k)]
     parameters: dict[Pair, Cell] = {pair: cost["parameters"] for pair, cost in results.cost_of.items()}
@@ -51,6 +53,7 @@ def headline(results: Results) -> Table:
     parameters[FLOOR] = 0
     for pair in results.merged:
         parameters[pair] = results.training.get(pair, {}).get("parameters", MISSING)
+    asked = [COMPARED, "differs"] if results.average else []
     rows: list[list[Cell]] = []
     for source, pairs in (
         (SOURCE, [FLOOR, *results.pairs]),
@@ -59,29 +62,65 @@ def headline(results: Results) -> Table:
     ):
         for pair in pairs:
             cells = [_cell(results, pair, metric, k=at) for metric, at in metrics]
-            rows.append([*pair, parameters.get(pair, MISSING), *cells, source])
+            against = _against_average(results, pair)[: len(asked)]
+            rows.append([*pair, parameters.get(pair, MISSING), *cells, *against, source])
     for head, f1 in published.HEADLINE.items():
         cells = [f1 if k == PUBLISHED_K else "", ""]
-        rows.append(["published", head, published.SIZE[head][0], *[""] * len(titles), *cells, SOURCE_PUBLISHED])
+        rows.append(
+            [
+                "published",
+                head,
+                published.SIZE[head][0],
+                *[""] * len(titles),
+                *cells,
+                *[""] * len(asked),
+                SOURCE_PUBLISHED,
+            ]
+        )
+    columns = ["backbone", "head", "parameters", *titles, f"F1@{k}", f"thresholded F1@{k}", *asked, "source"]
+    title = "How well each head tells a user's interests"
+    first = ("head", "backbone", *FIRST, *asked, "parameters")
+    return Table("headline", title, columns, rows, _about_headline(results), first=first)
+
+
+def _about_headline(results: Results) -> str:
+    """The notes of the table."""
     notes = [
         "F1 at a threshold chosen on validation; AP is average precision, micro over all pairs of a user and a label, "
         "macro the mean over labels.",
         *_notes(results),
+        *([f"{COMPARED}: on the same users; {ADJUSTED}."] if results.average else []),
         *_supervision(results),
+        *_about_merged(results),
         *_not_exhausted(results),
         f"{NOT_COMPARABLE} Its text does not say by which definition its F1@{PUBLISHED_K} is.",
     ]
-    columns = ["backbone", "head", "parameters", *titles, f"F1@{k}", f"thresholded F1@{k}", "source"]
-    first = ("head", "backbone", "micro AP", "micro F1", "parameters")
-    title = "How well each head tells a user's interests"
-    return Table("headline", title, columns, rows, "\n".join(notes), first=first)
+    return "\n".join(notes)
+
+
+def _against_average(results: Results, pair: Pair) -> list[Cell]:
+    """How far a head is above averaging in micro AP, and whether that holds; empty where it is not tested."""
+    row = results.test(pair, results.average, "micro_ap")
+    return ["", ""] if row is None else [Measured(row["difference"], row["low"], row["high"]), _verdict(row)]
+
+
+def _verdict(row: dict) -> str:
+    """What a test says of a difference."""
+    return ("better" if row["difference"] > 0 else "worse") if row["holds"] else "not shown"
+
+
+def _about_merged(results: Results) -> list[str]:
+    """Where heads come from that were trained on another backbone."""
+    if not results.merged:
+        return []
+    named = ", ".join(f"{head} (reads {backbone})" for backbone, head in results.merged)
+    return [f"Merged, not trained on what they read: {named}. An adapter maps one backbone's vectors to the other's."]
 
 
 def quality(results: Results) -> Table:
     """The shape of the published table, one row a k and head, with both definitions and the published rows."""
     rows: list[list[Cell]] = []
-    ks = _within(results)
-    for k in ks:
+    for k in results.ks:
         floor = _cell(results, FLOOR, "f1", k=k)
         for pair in [FLOOR, *results.pairs]:
             standard, thresholded = (
@@ -91,21 +130,13 @@ def quality(results: Results) -> Table:
         for head, (recall, precision) in published.QUALITY.get(k, {}).items():
             f1 = round(2 * recall * precision / (recall + precision), 3)
             rows.append([k, "published", head, *[""] * 5, recall, precision, f1, SOURCE_PUBLISHED])
-    beyond = [str(k) for k in results.ks if k not in ks]
     notes = [
-        *([f"Left out: k of {', '.join(beyond)}, for there are {results.data['labels']} labels."] if beyond else []),
         *_notes(results),
         f"{NOT_COMPARABLE} Published F1 is worked out from the published recall and precision.",
     ]
     columns = ["k", "backbone", "head", *AT_K.values(), "floor F1@k", *THRESHOLDED.values(), "source"]
-    first = ("head", "backbone", "k", "F1@k", "ceiling F1@k")
+    first = ("head", "backbone", "k", AT_K["f1"], AT_K["ceiling"], "floor F1@k")
     return Table("quality", "Recommending the k best labels", columns, rows, "\n".join(notes), first=first)
-
-
-def _within(results: Results) -> list[int]:
-    """The k that some ranking can use: no more than there are labels; the least one in any case."""
-    labels = results.data.get("labels")
-    return [k for k in results.ks if labels is None or k <= labels] or results.ks[:1]
 
 
 def comparisons(results: Results) -> Table:
@@ -114,9 +145,8 @@ def comparisons(results: Results) -> Table:
     rows: list[list[Cell]] = []
     for row in asked.iter_rows(named=True):
         difference = Measured(row["difference"], row["low"], row["high"])
-        verdict = ("better" if row["difference"] > 0 else "worse") if row["holds"] else "not shown"
         p = [_p(row[name]) for name in ("p", "adjusted")]
-        rows.append([row["backbone"], row["head"], row["against"], _title(row), difference, *p, verdict])
+        rows.append([row["backbone"], row["head"], row["against"], _title(row), difference, *p, _verdict(row)])
     notes = (
         "What is asked: the best head of each backbone (by validation) against the best published one, as published or "
         f"regularised, and against {IMAGE_CLASSIFIER}; each head against averaging. On the same users and resamples: "
@@ -126,7 +156,8 @@ def comparisons(results: Results) -> Table:
     )
     columns = ["backbone", "head", "against", "metric", "difference", "p", "p, Holm", "differs"]
     longer = {".csv": _every_test(results)}
-    return Table("comparisons", "Which differences hold", columns, rows, notes, longer=longer)
+    first = ("head", "against", "metric", "difference", "differs")
+    return Table("comparisons", "Which differences hold", columns, rows, notes, first=first, longer=longer)
 
 
 def _title(row: dict) -> str:
@@ -148,7 +179,7 @@ def _every_test(results: Results) -> str:
     for row in results.comparisons.iter_rows(named=True):
         bounds = [round(row[name], 6) for name in ("difference", "low", "high")]
         p = ["" if row[name] is None else _p(row[name]) for name in ("p", "adjusted")]
-        verdict = ("better" if row["difference"] > 0 else "worse") if row["holds"] else "not shown"
+        verdict = _verdict(row)
         cells = [row["backbone"], row["head"], row["against"], _title(row), *bounds, *p]
         writer.writerow(csv_cells("comparisons.csv", [*cells, verdict if row["asked"] else "not asked"]))
     return out.getvalue()
@@ -169,7 +200,8 @@ def segments(results: Results) -> Table:
         *_about_users(results),
     ]
     columns = ["divided by", "part", "sets", "backbone", "head", *(metric.title for metric in measure.OVERALL)]
-    return Table("segments", "For whom, and for what, each head works", columns, rows, "\n".join(notes))
+    first = ("head", "backbone", "part", "divided by", "sets", *FIRST)
+    return Table("segments", "For whom, and for what, each head works", columns, rows, "\n".join(notes), first=first)
 
 
 def _cell(results: Results, pair: Pair, metric: str, *, k: int | None) -> Cell:
@@ -198,7 +230,8 @@ def _marks(results: Results, pair: Pair, metric: str, *, k: int | None) -> str:
 
 def _notes(results: Results) -> list[str]:
     """What both tables of all test users say."""
-    return [DEFINITIONS, _about_marks(results), *_about_users(results)]
+    beyond = results.beyond()
+    return [DEFINITIONS, *([beyond] if beyond else []), _about_marks(results), *_about_users(results)]
 
 
 def _supervision(results: Results) -> list[str]:

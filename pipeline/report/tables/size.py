@@ -28,7 +28,8 @@ def size(results: Results) -> Table:
         *([] if results.machine else [NOT_MEASURED]),
     ]
     columns = ["backbone", "head", "parameters", "MB", "folded parameters", "folded MB", "folded MB with backbone"]
-    return Table("size", "What each head weighs", [*columns, "source"], rows, "\n".join(notes))
+    first = ("head", "backbone", "parameters", "folded parameters", "folded MB")
+    return Table("size", "What each head weighs", [*columns, "source"], rows, "\n".join(notes), first=first)
 
 
 def times(results: Results) -> Table:

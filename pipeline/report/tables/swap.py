@@ -51,6 +51,7 @@ def swap(results: Results) -> Table | None:
         ["old", "new", "head", "adapter", "pairs", *VALUES, "adapted - stay", "verdict", "merges"],
         rows,
         NOTES,
+        first=("head", "old", "new", "stay", "adapted", "adapted - stay", "verdict"),
         longer={".md": page(results.swaps, results.data), ".csv": comma_separated(results.swaps)},
     )
 

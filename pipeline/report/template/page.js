@@ -32,49 +32,60 @@ for (const button of document.querySelectorAll("th button")) {
   button.addEventListener("click", () => sort(button.parentElement));
 }
 
-// Wide tables: the columns that matter first, the others on demand; and a word where there is more at the side.
-for (const table of document.querySelectorAll("table:has(.more)")) {
-  const button = table.closest("section").querySelector(".all");
-  const words = button.textContent;
-  const show = (all) => {
-    table.classList.toggle("few", !all);
-    button.setAttribute("aria-expanded", String(all));
-    button.textContent = all ? "Fewer columns" : words;
-  };
-  button.parentElement.hidden = false;
-  button.addEventListener("click", () => show(table.classList.contains("few")));
-  show(false);
+// A table shows its first columns until it is asked for all, and says what stands outside its box.
+function cue(box) {
+  const [right, below] = [box.scrollWidth > box.clientWidth + 1, box.scrollHeight > box.clientHeight + 1];
+  const ways = [...(right ? ["sideways for more columns"] : []), ...(below ? ["down for more rows"] : [])];
+  const said = box.closest(".table").querySelector(".cue");
+  said.textContent = `Scroll ${ways.join(" and ")}.`;
+  said.hidden = ways.length === 0;
+  box.classList.toggle("beyond", right && box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
 }
 
-const watch = new ResizeObserver((entries) => {
-  for (const { target } of entries) {
-    const box = target.closest(".scroll");
-    box.previousElementSibling.hidden = box.scrollWidth <= box.clientWidth + 1;
-  }
+function fewer(button, few) {
+  const table = button.closest(".table").querySelector("table");
+  table.classList.toggle("few", few);
+  button.setAttribute("aria-expanded", String(!few));
+  button.textContent = few ? `All ${table.rows[0].cells.length} columns` : "Fewer columns";
+}
+
+for (const button of document.querySelectorAll(".columns")) {
+  button.hidden = false;
+  fewer(button, true);
+  button.addEventListener("click", () => fewer(button, button.getAttribute("aria-expanded") === "true"));
+}
+
+const sizes = new ResizeObserver((entries) => {
+  for (const { target } of entries) cue(target.closest(".scroll"));
 });
 for (const box of document.querySelectorAll(".table .scroll")) {
-  watch.observe(box);
-  watch.observe(box.firstElementChild);
+  cue(box);
+  sizes.observe(box);
+  sizes.observe(box.querySelector("table"));
+  box.addEventListener("scroll", () => cue(box), { passive: true });
 }
 
-// A small screen: sections are folded but for the first; a link to one opens it.
-const folded = [...document.querySelectorAll("section details")];
+// A way around: on a phone all sections but the first two are folded, and a link into one opens it.
+const folds = [...document.querySelectorAll(".fold")];
+if (window.matchMedia("(max-width: 40rem)").matches) folds.slice(2).forEach((fold) => (fold.open = false));
 
-function reveal() {
-  const target = document.getElementById(location.hash.slice(1));
-  const details = target && target.querySelector("details");
-  if (details && !details.open) {
-    details.open = true;
-    target.scrollIntoView();
-  }
+function unfold() {
+  const target = location.hash && document.getElementById(location.hash.slice(1));
+  const fold = target && target.querySelector(".fold");
+  if (fold) fold.open = true;
+  if (fold) target.scrollIntoView();
 }
+window.addEventListener("hashchange", unfold);
+unfold();
 
-if (matchMedia("(max-width: 40rem)").matches) {
-  for (const details of folded.slice(1)) details.open = false;
-  reveal();
-}
-addEventListener("hashchange", reveal);
-for (const link of document.querySelectorAll("nav a")) link.addEventListener("click", () => setTimeout(reveal));
+const around = document.querySelector(".around details");
+around.addEventListener("click", (event) => {
+  const link = event.target.closest("a");
+  if (!link) return;
+  around.open = false;
+  if (link.hash === location.hash) unfold();
+});
+window.addEventListener("beforeprint", () => folds.forEach((fold) => (fold.open = true)));
 
 // The gallery: two heads side by side, chosen from all.
 function make(tag, name, ...content) {
