@@ -57,7 +57,7 @@ def test_lists_and_addresses_become_tables(copied_project, monkeypatch, files, r
     users = {row[user] for row in rows}
     (counts,) = (copied_project / "reports/tables").glob("data.csv")
     table = {row["what"]: row["count"].replace(",", "") for row in csv.DictReader(counts.open())}
-    assert table["items"] == str(ITEMS) and table["items with image"] == str(len(shown))
+    assert table["items in the catalogue"] == str(ITEMS) and table["items with an image"] == str(len(shown))
     assert table["distinct images"] == str(len({files[n].read_bytes() for n in range(ITEMS) if n not in GONE}))
     assert table["purchases"] == str(len(rows)) and table["users"] == str(len(users))
     print({name: table[name] for name in list(table)[:8]})
