@@ -477,7 +477,7 @@ def run(tmp_path, monkeypatch, **changes):
     """Ingest and sets in a folder of its own; the project."""
     monkeypatch.chdir(tmp_path)
     settings = make_settings({"source.name": "amazon_reviews", "source.path": "raw", "sets.least_items": 2, **changes})
-    ingest(Project(), settings)
+    print(ingest(Project(), settings))
     make_sets(Project(), settings)
     return Project()
 
@@ -503,7 +503,7 @@ def test_lists_and_photos_become_sets(tmp_path, monkeypatch, capsys, release):
     description = json.loads(project.description.read_text())
     assert description["rejects"]["image: no image"] == 10 and description["sets"]["train"]["sets"] > 10
     reason = "not a literal: cut or damaged" if release == "2014" else "not JSON: cut or damaged"
-    said = capsys.readouterr().err
+    said = capsys.readouterr().out
     assert f"1 item: {reason}" in said and "10 image: no image" in said
     told = pl.read_csv(project.catalogue / "rejects.csv").filter(pl.col("reason") == reason)
     assert told.select("stage", "file", "line").rows() == [("item", "meta_X.json.gz", 41)]

@@ -81,7 +81,7 @@ def test_the_demo_from_nothing_to_tables_and_what_a_new_head_runs(copied_project
     }
     table = (copied_project / "reports/tables/quality.md").read_text()
     assert "Simulated" in table and "missing" not in table
-    assert re.search(r"\| 20 +\| lite0 +\| noisy_or +\| [01]\.", table)
+    assert re.search(r"\| 5 +\| lite0 +\| noisy_or +\| [01]\.", table)
     assert (copied_project / "reports/times/times.md").exists()
 
     (copied_project / "pipeline/heads/pools/twice.py").write_text(TWICE)
