@@ -15,7 +15,6 @@ SOLID: Line = "-"
 DASHED: Line = (0, (5, 1.5))
 DOTTED: Line = (0, (1.5, 1.5))
 DASH_DOTTED: Line = (0, (6, 1.5, 1.5, 1.5))
-LINES = (SOLID, DASHED, DOTTED, DASH_DOTTED)  # one a backbone, where they share a panel
 
 # DejaVu comes with matplotlib, so that every machine sets the same type; text stays text, which is smaller than
 # outlines, can be searched and read aloud, and falls back to the reader's own sans serif, which is no wider.
@@ -94,9 +93,3 @@ def of_head(results: Results, backbone: str, head: str) -> HeadStyle:
     if head == results.reference.get(backbone):
         return replace(style, colour=REFERENCE, line=DASHED, thickness=1.5, weight="bold", order=5)
     return style
-
-
-def in_legend(results: Results, head: str) -> dict[str, Any]:
-    """A head's marker for a legend that several backbones share: its role may differ between them."""
-    style = replace(of_head(results, "", head), colour=INK)
-    return {**style.keywords(), "linestyle": "none"}
