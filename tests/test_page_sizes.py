@@ -117,12 +117,12 @@ def test_a_phone_finds_its_way_around(at):
     menu = shown.locator(".around summary")
     menu.click()
     shown.locator(".around a", has_text="The data").click()
-    assert shown.locator("#data table").is_visible()
-    assert not shown.locator(".around div").is_visible()
+    shown.locator("#data table").wait_for(state="visible", timeout=10_000)  # opened by an event that comes a little later
+    shown.locator(".around div").wait_for(state="hidden", timeout=10_000)
     assert 0 <= shown.locator("#data").bounding_box()["y"] < SIZES[0][1]
     menu.click()
     shown.locator(".around a", has_text="Back to top").click()
-    assert shown.evaluate("scrollY") == 0
+    shown.wait_for_function("scrollY === 0", timeout=10_000)
 
 
 def test_without_scripts_every_column_and_section_is_reachable(at):

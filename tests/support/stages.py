@@ -79,7 +79,7 @@ STAGES = {
             tuple(f"cache/specs/{name}" for name in ("compared", "ablation", "references", "conditions")),
             FEWER,
         ),
-        Stage("finetune", TUNED, ("cache/finetuned/lite0_tuned",), {"finetune.learning_rate": 1e-3}),
+        Stage("finetune", TUNED, ("cache/finetuned/lite0_tuned",), {"finetune.learning_rate": 3e-3}),
         Stage(
             "embed",
             ("embed", "lite0"),
