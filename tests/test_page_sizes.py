@@ -117,7 +117,7 @@ def test_a_phone_finds_its_way_around(at):
     menu = shown.locator(".around summary")
     menu.click()
     shown.locator(".around a", has_text="The data").click()
-    shown.locator("#data table").wait_for(state="visible", timeout=10_000)  # opened by an event that comes a little later
+    shown.locator("#data table").wait_for(state="visible", timeout=10_000)  # comes by an event
     shown.locator(".around div").wait_for(state="hidden", timeout=10_000)
     assert 0 <= shown.locator("#data").bounding_box()["y"] < SIZES[0][1]
     menu.click()

@@ -152,6 +152,22 @@ def test_a_run_stops_when_validation_gains_nothing_for_some_epochs(world):
     assert min(lengths) < cycle
 
 
+@pytest.mark.parametrize(
+    ("sets", "cycles"),
+    [(64, [8, 30]), (64 * 100, [8, 30]), (64 * 100 + 1, [8, 29]), (64 * 500, [2, 6]), (64 * 3_000, [1]), (10**7, [1])],
+)
+def test_with_many_sets_cycles_have_fewer_epochs_in_the_same_proportion(sets, cycles, world):
+    budget = world.changed({"train.cycles": [8, 30], "train.batch_size": 64, "train.most_steps": 3000}).train
+    assert tuning.within_most_steps(budget, sets=sets).cycles == cycles
+
+
+def test_no_run_has_more_steps_than_the_settings_say(world):
+    steps_an_epoch = -(-len(world.data("old", "train")) // world.settings.train.batch_size)
+    quick = {"train.cycles": [2, 6], "train.most_steps": 3 * steps_an_epoch, "train.seeds": [0], **TRIED}
+    world.train("old", "tried", settings=world.changed(quick))
+    assert {tried.cycle for tried in world.trained("old", "tried").checkpoint.tried} == {1, 3}
+
+
 @pytest.mark.parametrize("head", ["attention_cg_fc", "noisy_or_dropout"])
 def test_a_saved_head_scores_validation_as_its_record_says(head, world):
     """Catches parameters of another epoch, a lost standardisation and a missing eval()."""

@@ -31,9 +31,10 @@ from pipeline.training import dataset
 from pipeline.training.dataset import Dataset
 from pipeline.training.fit import Data
 from pipeline.training.kept_runs import KeptRuns
-from pipeline.training.tuning import Tuned, tune
+from pipeline.training.tuning import Tuned, tune, within_most_steps
 
 if TYPE_CHECKING:
+    from pipeline.settings.sections import TrainSettings
     from pipeline.settings.settings import Settings
 
 K, THRESHOLD = 10, PUBLISHED_THRESHOLD  # of the published headline
@@ -145,9 +146,13 @@ def ablate(project: Project, settings: "Settings") -> str:
         sets = read_sets(project.sets, project.labels)
         splits = Splits.load(project, Embeddings(project.store(backbone)), sets, settings=settings)
         specs = {head: settings.head(head) for head in settings.ablation.heads}
-        most, longest = settings.sets.max_images, settings.train.cycles[-1]
+        budget = within_most_steps(settings.train, sets=len(splits.train))
+        most, longest = settings.sets.max_images, budget.cycles[-1]
         todo = [(head, switch) for head, spec in specs.items() for switch in switches(spec, most, longest=longest)]
-        trials = {head: Trials(spec, splits, settings, kept=kept) for head, spec in specs.items()}
+        trials = {
+            head: Trials(spec, splits, budget, resamples=settings.evaluate.resamples, kept=kept)
+            for head, spec in specs.items()
+        }
         rows = []
         with Progress("ablate", len(todo), "trainings") as progress:
             for head, switch in todo:
@@ -167,11 +172,11 @@ class Trials:
             resamples.
     """
 
-    def __init__(self, spec: HeadSpec, splits: Splits, settings: "Settings", *, kept: KeptRuns):
+    def __init__(self, spec: HeadSpec, splits: Splits, budget: "TrainSettings", *, resamples: int, kept: KeptRuns):
         self.values: dict[str, dict[str, np.ndarray]] = {}
-        self._spec, self._splits, self._resamples = spec, splits, settings.evaluate.resamples
-        quick = {"seeds": settings.train.seeds[:1], "cycles": settings.train.cycles[:1]}
-        self._settings = settings.train.model_copy(update=quick)
+        self._spec, self._splits, self._resamples = spec, splits, resamples
+        quick = {"seeds": budget.seeds[:1], "cycles": budget.cycles[:1]}
+        self._settings = budget.model_copy(update=quick)
         self._kept = kept
         self._trained: dict[tuple, Tuned] = {}  # what is only tested otherwise is not trained again
 

@@ -178,6 +178,7 @@ class TrainSettings(Section):
         dropouts: likewise, of heads that leave it to tuning.
         cycles: lengths of the schedule, in epochs, ascending: all rates and dropouts are tried with the first one, the
             better half of them with the next one, and so on.
+        most_steps: of a cycle; where the longest one has more, all are shortened in the same proportion.
         batch_size: sets a step.
         patience: epochs without a better validation score before a run stops.
         positive_weight: of positives in the loss.
@@ -188,6 +189,7 @@ class TrainSettings(Section):
     learning_rates: Distinct[Rate]
     dropouts: Distinct[bounds.SomeShare]
     cycles: Distinct[Few]
+    most_steps: Count
     batch_size: Count
     patience: Few
     positive_weight: bounds.Weight

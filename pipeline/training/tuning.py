@@ -70,6 +70,7 @@ def tune(
     Raises:
         StageError: when a loss or a score is not finite.
     """
+    settings = within_most_steps(settings, sets=len(data.train))
     mean, std = data.train.moments()
     if spec.standardised:
         data = Data(data.train.standardised(mean, std), data.validation.standardised(mean, std))
@@ -80,6 +81,18 @@ def tune(
         for run in tuned.kept:
             run.head.standardise(mean, std)
     return tuned
+
+
+def within_most_steps(settings: "TrainSettings", *, sets: int) -> "TrainSettings":
+    """The settings for so many training sets: no cycle has more than `most_steps` steps, or one epoch.
+
+    Of many sets, fewer epochs are enough: what a head learns from depends on how often its parameters move, too.
+    """
+    longest = max(1, settings.most_steps // -(-sets // settings.batch_size))
+    if longest >= settings.cycles[-1]:
+        return settings
+    shortened = {max(1, round(cycle * longest / settings.cycles[-1])) for cycle in settings.cycles}
+    return settings.model_copy(update={"cycles": sorted(shortened)})
 
 
 def most_epochs(spec: HeadSpec, settings: "TrainSettings") -> int:
