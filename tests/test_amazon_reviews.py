@@ -494,10 +494,10 @@ def test_lists_and_photos_become_sets(tmp_path, monkeypatch, capsys, release):
     rows = [json.loads(line) for line in gzip.decompress((raw / "reviews_X.json.gz").read_bytes()).splitlines()]
     names = ("user_id", "parent_asin") if release == "2023" else ("reviewerID", "asin")
     catalogue = Catalogue.open(project.catalogue)
-    purchases = catalogue.table("purchases")
+    purchases = catalogue.table("purchases").read()
     assert Counter(purchases["item_id"]) == Counter(row[names[1]] for row in rows)
     assert Counter(purchases["user_id"]) == Counter(row[names[0]] for row in rows)
-    items = catalogue.table("items")
+    items = catalogue.table("items").read()
     assert len(items) == 40 and items["image"].null_count() == 10
     assert items["categories"].to_list() == [[path(number)] for number in range(40)]
     description = json.loads(project.description.read_text())

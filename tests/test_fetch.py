@@ -216,7 +216,7 @@ def test_from_lists_of_each_release_to_the_catalogue(hosts, project, release):
     rows = fetched(hosts, addresses, release=release)
     assert Counter(rows["status"]) == {"fetched": 28, "gone": 4}
     ingest(project, quick_settings())
-    items = Catalogue.open(project.catalogue).table("items")
+    items = Catalogue.open(project.catalogue).table("items").read()
     images = Images(project.images)
     assert len(items) == 32 and len(images) == 4, "those that are redirected are the same four photos"
     for n in range(4):
@@ -234,11 +234,18 @@ def test_ingest_begins_on_what_is_there_and_goes_on_with_what_comes_later(hosts,
     with PhotoStore(project.photos) as store:
         store.keep(asin(2), sized(addresses[2], 320), picture(3), tries=1)
         ingest(project, settings)
-        assert Catalogue.open(project.catalogue).table("items")["image"].to_list() == [None, None, 0, None, None, None]
+        assert Catalogue.open(project.catalogue).table("items").read()["image"].to_list() == [
+            None,
+            None,
+            0,
+            None,
+            None,
+            None,
+        ]
     fetched(hosts, addresses)
     assert "ok-3" not in hosts.asked
     ingest(project, settings)
-    assert Catalogue.open(project.catalogue).table("items")["image"].to_list() == [*range(6)]
+    assert Catalogue.open(project.catalogue).table("items").read()["image"].to_list() == [*range(6)]
 
 
 def test_an_earlier_fetch_is_a_folder_of_photos(hosts, project, capsys):
@@ -248,7 +255,7 @@ def test_an_earlier_fetch_is_a_folder_of_photos(hosts, project, capsys):
     fetch(project, quick_settings(**changes))
     assert "nothing to do" in capsys.readouterr().err
     ingest(project, quick_settings(**changes))
-    assert Catalogue.open(project.catalogue).table("items")["image"].to_list() == [*range(4)]
+    assert Catalogue.open(project.catalogue).table("items").read()["image"].to_list() == [*range(4)]
 
 
 def test_a_table_may_name_addresses_beside_paths(hosts, project):
@@ -263,7 +270,7 @@ def test_a_table_may_name_addresses_beside_paths(hosts, project):
     fetch(project, settings, network=network(hosts.port))
     assert hosts.asked == {"ok-1": 1, "missing-1": 1, "ok-6": 1}
     ingest(project, settings)
-    table = Catalogue.open(project.catalogue).table("items")
+    table = Catalogue.open(project.catalogue).table("items").read()
     assert dict(table.select("item_id", "image").rows()) == {
         "i1": 0,
         "i2": 1,
@@ -277,7 +284,7 @@ def test_a_table_may_name_addresses_beside_paths(hosts, project):
         f"item_id,image,categories\ni1,{address('ok', 2)},A\ni2,photos/2.jpg,A\n"
     )
     ingest(project, settings)
-    table = Catalogue.open(project.catalogue).table("items")
+    table = Catalogue.open(project.catalogue).table("items").read()
     assert dict(table.select("item_id", "image").rows()) == {"i1": None, "i2": 0}, "no photo of another address"
 
 

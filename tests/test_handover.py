@@ -2,7 +2,9 @@
 
 import errno
 import json
+import math
 import shutil
+from collections import Counter
 
 import polars as pl
 import pytest
@@ -13,6 +15,7 @@ from pipeline.catalogue.labelled_sets import IMAGE_LABELS, SETS, read_image_labe
 from pipeline.core import files, handover
 from pipeline.core.errors import StageError
 from pipeline.core.handover import Dim, read_frame, read_record, sealed, write_record
+from pipeline.core.table import Table
 from pipeline.project import Project
 from pipeline.sets.labels import frequent_labels
 from tests.support.labelled import write_sets
@@ -157,10 +160,28 @@ def test_an_image_that_was_changed_is_refused(tmp_path):
         images.read(7)
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_a_table_is_read_in_blocks_that_part_nothing_that_belongs_together(size):
+    rows = pl.DataFrame({"user": list("aaabccd"), "time": range(7)})
+    blocks = list(Table(rows.lazy()).blocks("time", "user", whole="user", size=size))
+    assert pl.concat(blocks).equals(rows.select("time", "user"))
+    assert sum(block["user"].n_unique() for block in blocks) == 4
+    assert [len(block) for block in Table(rows.lazy()).blocks("time", size=3)] == [3, 3, 1]
+
+
+def test_a_table_s_values_are_looked_at_as_they_are_read():
+    table = Table(pl.LazyFrame({"a": [1.0, None, 3.0], "b": [1.0, 2.0, math.inf], "c": [None, 1, 2]}), nullable="c")
+    assert table.read("b", where=pl.col("a").is_not_null() & (pl.col("a") < 3))["b"].to_list() == [1.0]
+    assert len(next(table.blocks("a", "c", size=1))) == 1
+    for column, said in (("a", "a null in column a"), ("b", "column b is not finite")):
+        with pytest.raises(ValueError, match=said):
+            list(table.blocks(column, size=1))
+
+
 def test_too_many_labels_are_refused():
-    of_items = pl.DataFrame({"item_id": "a", "label": [f"l{n}" for n in range(70_000)]})
+    counts = Counter(f"l{n}" for n in range(70_000))
     with pytest.raises(StageError, match="70,000 labels are too many, 65,536 are the most"):
-        frequent_labels(of_items, make_settings({"sets.least_items": 1}).sets)
+        frequent_labels(counts, make_settings({"sets.least_items": 1}).sets)
 
 
 def fill(path, text):

@@ -1,6 +1,7 @@
 """Purchases to sets by the published protocol, worked out by hand on small shops."""
 
 from dataclasses import replace
+from functools import partialmethod
 
 import numpy as np
 import polars as pl
@@ -10,9 +11,10 @@ from pipeline.catalogue import labelled_sets, tables
 from pipeline.catalogue.images import write_images
 from pipeline.core import provenance
 from pipeline.core.errors import StageError
+from pipeline.core.table import Table
 from pipeline.project import Project
 from pipeline.sets.building import CatalogueTables, assign_splits, build_sets, of_one_image
-from pipeline.sets.labels import Labels, frequent_labels, label_images, label_items, taken_away
+from pipeline.sets.labels import count_categories, frequent_labels, label_images, label_items, taken_away
 from pipeline.sets.stage import make_sets
 from pipeline.settings.sections import SetSettings, SplitSettings
 from tests.support.records import unsealed
@@ -52,10 +54,15 @@ def bought(purchases, crowd=CROWD):
 
 def build(items, purchases, chosen, names=None):
     """Sets of some frames, labelled with `names`, or with all that are frequent; and the names."""
-    of_items = label_items(items, chosen)
-    labels = Labels(names or frequent_labels(of_items, chosen), of_items)
-    nothing = pl.DataFrame(schema=tables.REJECTS)
+    items, purchases = table(items), table(purchases.sort("user_id", maintain_order=True))
+    labels = label_items(items, names or frequent_labels(count_categories(items, chosen), chosen), chosen)
+    nothing = table(pl.DataFrame(schema=tables.REJECTS))
     return build_sets(CatalogueTables(items, purchases, nothing), labels, chosen), labels.names
+
+
+def table(frame):
+    """A frame as a table of the catalogue, some columns of which may hold nulls."""
+    return Table(frame.lazy(), nullable=frame.columns)
 
 
 def made(items, purchases, **changes):
@@ -67,7 +74,11 @@ def made(items, purchases, **changes):
 
 
 def labels_of(items, **changes):
-    return [row for row in label_items(shop(items), settings(**changes)).iter_rows() if row[0] != "plain"]
+    """(item, label) of those that are not the crowd's."""
+    chosen, rows = settings(**changes), table(shop(items))
+    labels = label_items(rows, frequent_labels(count_categories(rows, chosen), chosen), chosen)
+    found = [(item, labels.names[index]) for item, indices in labels.of_items.iter_rows() for index in indices]
+    return sorted(row for row in found if row[0] != "plain")
 
 
 def test_labels_are_every_category_less_the_stop_categories():
@@ -81,9 +92,9 @@ def test_labels_are_every_category_less_the_stop_categories():
 
 def test_labels_that_too_few_items_have_are_dropped():
     items = {"a": (0, ["hat", "hat"]), "b": (1, ["hat", "coat"]), "c": (2, ["coat"]), "d": (3, ["tie", "tie"])}
-    labels = label_items(shop(items), settings())
-    assert frequent_labels(labels, settings(least_items=2)) == ["coat", "hat"]
-    assert frequent_labels(labels, settings(least_items=1)) == ["coat", "hat", "plain", "tie"]
+    counts = count_categories(table(shop(items)), settings())
+    assert frequent_labels(counts, settings(least_items=2)) == ["coat", "hat"]
+    assert frequent_labels(counts, settings(least_items=1)) == ["coat", "hat", "plain", "tie"]
 
 
 @pytest.mark.parametrize(
@@ -95,9 +106,9 @@ def test_labels_that_too_few_items_have_are_dropped():
 )
 def test_no_label_left_is_refused_with_what_to_change(changes, said):
     chosen = settings(**changes)
-    labels = label_items(shop({"a": (0, ["hat"]), "b": (1, ["hat"])}), chosen)
+    counts = count_categories(table(shop({"a": (0, ["hat"]), "b": (1, ["hat"])})), chosen)
     with pytest.raises(StageError, match=f"^[^\n]*{said}[^\n]*params.yaml[^\n]*$"):
-        frequent_labels(labels, chosen)
+        frequent_labels(counts, chosen)
 
 
 def test_a_set_is_the_first_images_by_time_and_its_labels_are_theirs_alone():
@@ -123,8 +134,22 @@ def test_what_an_image_shows_is_the_labels_of_all_items_that_have_it():
     items = shop(
         {"a": (4, ["hat", "rare"]), "b": (4, ["coat"]), "c": (1, ["hat"]), "d": (2, ["rare"]), "e": (None, ["hat"])}
     )
-    shown = label_images(items, Labels(["coat", "hat"], label_items(items, settings())))
+    pictured = items.filter(pl.col("image").is_not_null())
+    shown = label_images(pictured, label_items(table(items), ["coat", "hat"], settings()))
     assert shown.rows() == [(1, [1]), (4, [0, 1])]
+
+
+@pytest.mark.parametrize("rows", [1, 7, 100])
+def test_sets_are_the_same_however_many_purchases_are_read_at_a_time(rows, monkeypatch):
+    items = {f"i{n}": (n if n % 5 else None, [f"l{n % 4}"]) for n in range(40)}
+    purchases = [(f"u{n % 9}", f"i{n * 7 % 40}", n % 3) for n in range(200)]
+    for task in ("interests", "next"):
+        changes = {"task": task, "new_items": 0.3, "drop_above_mean": 8.0, "max_images": 4}
+        at_once = made(items, purchases, **changes)
+        assert len(at_once[0]) > 3
+        with monkeypatch.context() as small:
+            small.setattr("pipeline.core.table.Table.blocks", partialmethod(Table.blocks, size=rows))
+            assert made(items, purchases, **changes) == at_once
 
 
 def test_users_above_twice_the_mean_are_dropped():
@@ -268,16 +293,14 @@ def test_the_stage_writes_sets_labels_and_a_description(tmp_path):
 
 
 def test_stop_categories_are_those_of_the_source_unless_they_are_listed():
-    items = shop({"a": (0, [["Clothing", "Women", "Gala"]])})
+    chosen, items = settings(stop_categories="auto"), table(shop({"a": (0, [["Clothing", "Women", "Gala"]])}))
+    counts = count_categories(items, chosen)
     of = {
-        source: dict.fromkeys(label_items(items, settings(stop_categories="auto"), source=source)["label"])
+        source: frequent_labels(counts, chosen, source=source)
         for source in ("table", "demo", "dvbpr", "amazon_reviews")
     }
-    assert [list(labels) for labels in of.values()] == [
-        ["clothing", "gala", "women", "plain"],
-        *[["gala", "plain"]] * 3,
-    ]
+    assert list(of.values()) == [["clothing", "gala", "plain", "women"], *[["gala", "plain"]] * 3]
+    assert taken_away(counts, chosen, "table") == {}
     chosen = settings(stop_categories=["Gala", "Hat"])
-    assert list(label_items(items, chosen, source="dvbpr")["label"]) == ["clothing", "women", "plain"]
-    assert taken_away(items, chosen, "dvbpr") == {"Gala": 1, "Hat": 0}
-    assert taken_away(items, settings(stop_categories="auto"), "table") == {}
+    assert frequent_labels(counts, chosen, source="dvbpr") == ["clothing", "plain", "women"]
+    assert taken_away(counts, chosen, "dvbpr") == {"Gala": 1, "Hat": 0}

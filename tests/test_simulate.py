@@ -70,8 +70,8 @@ def test_class_folders_become_a_table_that_is_read_without_a_reject(tmp_path, cl
     said = buy(classes, tmp_path / "raw")
     assert "6 photos of 4 classes" in said and "30 simulated users" in said
     catalogue = read(tmp_path, tmp_path / "raw")
-    assert catalogue.table("rejects").is_empty()
-    items = catalogue.table("items")
+    assert catalogue.table("rejects").read().is_empty()
+    items = catalogue.table("items").read()
     assert dict(items.select("title", "categories").iter_rows()) == {
         "Clothing/5.JPG": [["Clothing"]],
         "Clothing/Tops/1.JPG": [["Clothing", "Tops"]],
@@ -82,7 +82,7 @@ def test_class_folders_become_a_table_that_is_read_without_a_reject(tmp_path, cl
     }
     images = catalogue.images()
     assert all(images.read(image) == (classes / title).read_bytes() for image, title in items["image", "title"].rows())
-    purchases = catalogue.table("purchases")
+    purchases = catalogue.table("purchases").read()
     assert purchases["user_id"].n_unique() == 30 and purchases["user_id"].str.starts_with("simulated").all()
     assert purchases.group_by("user_id", "item_id").len()["len"].max() == 1, "nobody buys a thing twice"
     splits = purchases.sort("user_id", "time").group_by("user_id", maintain_order=True).agg("source_split")
@@ -95,7 +95,7 @@ def test_labels_say_what_folders_and_photos_show(tmp_path, classes):
         "path,categories\nhat,Accessories > Hats|Sale\nClothing/Tops/1.JPG,Tops > Blouses\nalone.jpg,Odd\n"
     )
     buy(classes, tmp_path / "raw")
-    shown = dict(read(tmp_path, tmp_path / "raw").table("items").select("title", "categories").iter_rows())
+    shown = dict(read(tmp_path, tmp_path / "raw").table("items").read("title", "categories").iter_rows())
     assert shown["hat/2.jpg"] == [["Accessories", "Hats"], ["Sale"]] and shown["alone.jpg"] == [["Odd"]]
     assert shown["Clothing/Tops/1.JPG"] == [["Tops", "Blouses"]] and shown["Clothing/Tops/3.JPG"] == [
         ["Clothing", "Tops"]
@@ -191,8 +191,8 @@ def test_a_drawn_catalogue_is_the_same_from_one_process_or_two_and_read_without_
         simulate_catalogue(tmp_path / f"{jobs}", Size(70, 40), layout=layout, jobs=jobs)
     assert digests(tmp_path / "1") == digests(tmp_path / "2")
     catalogue = read(tmp_path, tmp_path / "1", layout)
-    assert catalogue.table("rejects").is_empty() and len(catalogue.table("items")) == 70
-    assert catalogue.table("purchases")["user_id"].n_unique() == 40
+    assert catalogue.table("rejects").read().is_empty() and len(catalogue.table("items")) == 70
+    assert catalogue.table("purchases").read()["user_id"].n_unique() == 40
     images = catalogue.images()
     encoded = images.read_many(np.arange(len(images)))
     assert len({hashlib.sha256(decode(image).tobytes()).digest() for image in encoded}) == 70
@@ -204,7 +204,7 @@ def test_both_layouts_hold_the_same_shop_and_numpy_reads_the_one_of_python_2(tmp
         simulate_catalogue(tmp_path / layout, Size(20, 9), layout=layout, jobs=1)
     by_layout = [read(tmp_path / f"of {name}", tmp_path / name, name) for name in ("table", "dvbpr")]
     for name in ("items", "purchases"):
-        one, other = (catalogue.table(name) for catalogue in by_layout)
+        one, other = (catalogue.table(name).read() for catalogue in by_layout)
         assert one.equals(other), name
     whole = np.load(tmp_path / "dvbpr" / NAME, allow_pickle=True, encoding="bytes")
     assert whole[4:].tolist() == [9, 20] and whole[3][19][b"asin"] == b"S000000019"

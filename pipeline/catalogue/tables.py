@@ -12,6 +12,7 @@ from pipeline.catalogue.images import INGEST, Images
 from pipeline.core import handover
 from pipeline.core.errors import StageError
 from pipeline.core.handover import Files, Hex
+from pipeline.core.table import Table
 
 SPLITS = pl.Enum(["train", "validation", "test"])
 ITEMS = pl.Schema(
@@ -63,15 +64,15 @@ class Catalogue:
         """
         return cls(folder, handover.read_record(folder / RECORD, CatalogueRecord, again=INGEST))
 
-    def table(self, name: str) -> pl.DataFrame:
-        """One of TABLES.
+    def table(self, name: str) -> Table:
+        """One of TABLES: its rows are read when somebody asks for them.
 
         Raises:
             StageError: when it is missing, damaged, or of another catalogue.
         """
         path = self.folder / f"{name}.parquet"
         digest = self.record["files"].get(path.name, "")
-        return handover.read_frame(path, TABLES[name], digest=digest, again=INGEST, nullable=NULLABLE[name])
+        return handover.open_table(path, TABLES[name], digest=digest, again=INGEST, nullable=NULLABLE[name])
 
     def counts(self) -> pl.DataFrame:
         """How many rows were refused or left out, by stage and reason: exact, where rejects may hold some of many.

@@ -8,7 +8,7 @@ pass for one. What is read is of the kinds that its reader declares, and every n
 import json
 import math
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import cache, partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -16,9 +16,10 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import polars as pl
 from pydantic import Field, TypeAdapter, ValidationError
 
-from pipeline.core import provenance
+from pipeline.core import provenance, table
 from pipeline.core.errors import StageError
 from pipeline.core.files import json_text, write_aside
+from pipeline.core.table import Table
 
 SEAL = "seal"
 LARGEST_RECORD = 256 << 20  # bytes
@@ -163,33 +164,28 @@ def read_frame(
     Raises:
         StageError: when it is missing or damaged.
     """
+    return open_table(path, schema, digest=digest, again=again, nullable=nullable).read()
+
+
+def open_table(
+    path: Path, schema: Mapping[str, pl.DataType], *, digest: str, again: str, nullable: Iterable[str] = ()
+) -> Table:
+    """As `read_frame`, for one that is read a part at a time; its values are looked at as they are read."""
     require_file(path, digest, again=again)
-    try:
-        scan = pl.scan_parquet(path)
-        columns = scan.collect_schema()
+    opened = Table(pl.scan_parquet(path), partial(damaged, path, again=again), frozenset(nullable))
+    with opened.refusing():
+        columns = opened.rows.collect_schema()
         if wrong := [name for name in schema if columns.get(name) != schema[name]]:
             damaged(path, f"no column {wrong[0]} of type {schema[wrong[0]]}", again=again)
-        if scan.select(pl.len()).collect().item() > MOST_ROWS_A_BYTE * path.stat().st_size:
+        if len(opened) > MOST_ROWS_A_BYTE * path.stat().st_size:
             damaged(path, "more rows than it has room for", again=again)
-        frame = scan.collect()
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        damaged(path, (str(error) or type(error).__name__).splitlines()[0], again=again)
-    require_numbers(frame, path, again=again, nullable=nullable)
-    return frame
+    return opened
 
 
 def require_numbers(frame: pl.DataFrame, path: Path, *, again: str, nullable: Iterable[str] = ()) -> None:
-    """Makes sure that a table has no null but in some columns, and no number that is not finite, lists included.
+    """Makes sure that a file's table has no null but in some columns, and no number that is not finite.
 
     Raises:
         StageError: with the column.
     """
-    for name, column in frame.to_dict().items():
-        nulls = column.null_count() if name not in set(nullable) else 0
-        while column.dtype.is_nested():
-            column = column.explode(empty_as_null=False)
-            nulls += column.null_count()
-        if nulls:
-            damaged(path, f"a null in column {name}", again=again)
-        if column.dtype.is_float() and not column.is_finite().all():
-            damaged(path, f"a number in column {name} is not finite", again=again)
+    table.require_numbers(frame, partial(damaged, path, again=again), nullable=nullable)

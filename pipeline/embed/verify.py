@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 
 from pipeline.catalogue.images import Images
 from pipeline.catalogue.tables import Catalogue
@@ -156,7 +157,7 @@ def _items_of(rows: Iterable[int], folder: Path) -> dict[int, list[str]]:
     """The items that show the image of each row; none where the catalogue does not know."""
     items: dict[int, list[str]] = {row: [] for row in rows}
     if items:
-        for item_id, row in Catalogue.open(folder).table("items").select("item_id", "image").iter_rows():
-            if row in items:
-                items[row].append(item_id)
+        shown = Catalogue.open(folder).table("items").read("item_id", "image", where=pl.col("image").is_in(list(items)))
+        for item_id, row in shown.iter_rows():
+            items[row].append(item_id)
     return items

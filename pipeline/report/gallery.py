@@ -63,7 +63,7 @@ def make_gallery(project: Project, settings: "Settings") -> str:
             "labels": sets.labels,
             "pairs": [list(pair) for pair in answered],
             "missing": [list(pair) for pair in pairs if pair not in answered],
-            "images": _images(bank, catalogue.table("items"), rows),
+            "images": _images(bank, catalogue, rows),
             "users": users,
         }
         handover.write_record(project.gallery, content)
@@ -148,9 +148,10 @@ def _rounded(values: list[float]) -> list[float]:
     return [round(value, DIGITS) for value in values]
 
 
-def _images(bank: Images, items: pl.DataFrame, rows: list[int]) -> dict[str, dict]:
+def _images(bank: Images, catalogue: Catalogue, rows: list[int]) -> dict[str, dict]:
     """Small images by their row; an image that several items share goes by the first of them."""
-    first = items.filter(pl.col("image").is_in(rows)).unique("image", keep="first", maintain_order=True)
+    items = catalogue.table("items").read("item_id", "image", "title", where=pl.col("image").is_in(rows))
+    first = items.unique("image", keep="first", maintain_order=True)
     item_of = {item["image"]: item for item in first.iter_rows(named=True)}
     shown = {}
     for row in rows:

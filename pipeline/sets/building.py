@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
-from pipeline.catalogue.labelled_sets import Sets
-from pipeline.catalogue.tables import COUNTS, SPLITS, Catalogue
+from pipeline.catalogue.labelled_sets import SETS, Sets
+from pipeline.catalogue.tables import COUNTS, PURCHASES, SPLITS, Catalogue
 from pipeline.core.errors import StageError
+from pipeline.core.table import Table
 from pipeline.project import Project
-from pipeline.sets.labels import Labels, label_indices, label_items
+from pipeline.sets.labels import Labels, label_items, union_of_labels
 
 if TYPE_CHECKING:
     from pipeline.settings.sections import SetSettings
@@ -18,22 +19,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CatalogueTables:
-    """The catalogue, with the tables and columns that `catalogue` names."""
+    """The catalogue, with the tables and columns that `catalogue` names; purchases by user."""
 
-    items: pl.DataFrame
-    purchases: pl.DataFrame
-    rejects: pl.DataFrame
+    items: Table
+    purchases: Table
+    rejects: Table
     counts: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=COUNTS))
 
     @classmethod
     def of(cls, opened: Catalogue) -> "CatalogueTables":
-        """Reads the tables.
+        """Opens the tables.
 
         Raises:
             StageError: when one is missing, damaged, or of another catalogue.
         """
         items, purchases, rejects = (opened.table(name) for name in ("items", "purchases", "rejects"))
         return cls(items, purchases, rejects, opened.counts())
+
+    def pictured(self) -> pl.DataFrame:
+        """Items that have an image: item_id, image."""
+        return self.items.read("item_id", "image", where=pl.col("image").is_not_null())
 
 
 @dataclass(frozen=True)
@@ -50,26 +55,43 @@ class LabelledSets:
 
 
 def build_sets(tables: CatalogueTables, labels: Labels, settings: "SetSettings") -> LabelledSets:
-    """Sets with at least one image and one label, by user.
+    """Sets with at least one image and one label, by user; some hundred thousand purchases at a time.
 
     Raises:
         StageError: when no set is left, or a split is empty.
     """
-    counts = tables.purchases.group_by("user_id").len()
-    users = counts.filter(pl.col("len") <= settings.drop_above_mean * pl.col("len").mean()).select("user_id")
-    users = users.with_columns(assign_splits(users["user_id"], settings)).sort("user_id")
-    rows = tables.purchases.with_row_index("order").join(users, on="user_id").sort("user_id", "time", "order")
+    purchases, pictured = tables.purchases, tables.pictured()
+    users = sum(block["user_id"].n_unique() for block in purchases.blocks("user_id", whole="user_id"))
+    limit = settings.drop_above_mean * len(purchases) / max(users, 1)
+    parts = [
+        _sets_of(rows.filter(pl.len().over("user_id") <= limit), pictured, labels, settings=settings)
+        for rows in purchases.blocks(*PURCHASES, whole="user_id")
+    ]
+    frame = pl.concat([part.frame for part in parts]).sort("set_id") if parts else pl.DataFrame(schema=SETS)
+    _require_splits(frame)
+    within = sum(part.users["users"] for part in parts)
+    fell_out = {
+        name: sum(part.users[name] for part in parts) for name in ("users_without_image", "users_without_label")
+    }
+    return LabelledSets(frame, {"users": users, "users_above_limit": users - within, **fell_out})
+
+
+def _sets_of(
+    purchases: pl.DataFrame, pictured: pl.DataFrame, labels: Labels, *, settings: "SetSettings"
+) -> LabelledSets:
+    """The sets of some users, of all their purchases and all items that have an image."""
+    users = purchases.select(pl.col("user_id").unique().sort())
+    users = users.with_columns(assign_splits(users["user_id"], settings))
+    rows = purchases.with_row_index("order").join(users, on="user_id").sort("user_id", "time", "order")
     rows = _only_new_or_old(rows, settings)
     choose = _interests if settings.task == "interests" else _next
-    shown, labelled = choose(rows, tables.items, settings)
+    shown, labelled = choose(rows, pictured, settings)
     images = shown.group_by("user_id", maintain_order=True).agg(images=pl.col("image").unique(maintain_order=True))
-    sets = images.join(label_indices(labelled, labels), on="user_id").join(users, on="user_id").sort("user_id")
-    _require_splits(sets)
+    sets = images.join(union_of_labels(labelled, labels), on="user_id").join(users, on="user_id")
     return LabelledSets(
-        sets.rename({"user_id": "set_id"}),
+        sets.select(set_id="user_id", **{name: name for name in list(SETS)[1:]}),
         {
-            "users": len(counts),
-            "users_above_limit": len(counts) - len(users),
+            "users": len(users),
             "users_without_image": len(users) - len(images),
             "users_without_label": len(images) - len(sets),
         },
@@ -94,8 +116,7 @@ def of_one_image(project: Project, sets: Sets, settings: "SetSettings") -> pl.Da
     if opened.images().digest() != sets.images_digest:
         raise StageError(f"{project.sets} was made of other images than {project.catalogue} holds: run visagg sets")
     tables = CatalogueTables.of(opened)
-    of_items = label_items(tables.items, settings)  # only those in sets.labels count: no stop category is among them
-    return build_sets(tables, Labels(sets.labels, of_items), settings).frame
+    return build_sets(tables, label_items(tables.items, sets.labels, settings), settings).frame
 
 
 def assign_splits(user_ids: pl.Series, settings: "SetSettings") -> pl.Series:
@@ -124,13 +145,17 @@ def _uniform(text: str) -> float:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") / 2**64
 
 
-def _interests(rows: pl.DataFrame, items: pl.DataFrame, settings: "SetSettings") -> tuple[pl.DataFrame, pl.DataFrame]:
+Chosen = tuple[pl.DataFrame, pl.DataFrame]  # rows that are shown, rows that are labelled
+
+
+def _interests(rows: pl.DataFrame, pictured: pl.DataFrame, settings: "SetSettings") -> Chosen:
     """The first items with an image of each user: what is shown, and what is labelled, are the same."""
-    shown = _with_images(rows, items, keep="first").group_by("user_id", maintain_order=True).head(settings.max_images)
+    first = _with_images(rows, pictured, keep="first").group_by("user_id", maintain_order=True)
+    shown = first.head(settings.max_images)
     return shown, shown.select("user_id", "item_id")
 
 
-def _next(rows: pl.DataFrame, items: pl.DataFrame, settings: "SetSettings") -> tuple[pl.DataFrame, pl.DataFrame]:
+def _next(rows: pl.DataFrame, pictured: pl.DataFrame, settings: "SetSettings") -> Chosen:
     """What is shown: the last items with an image before the held-out ones. What is labelled: the held-out ones.
 
     Held out is what the source leaves out for validation and test, or, where it does not split, the last few.
@@ -139,14 +164,13 @@ def _next(rows: pl.DataFrame, items: pl.DataFrame, settings: "SetSettings") -> t
     divided = pl.col("source_split").is_not_null().any().over("user_id")
     by_source, by_count = pl.col("source_split") != "train", from_the_end <= settings.held_out
     rows = rows.with_columns(held_out=pl.when(divided).then(by_source).otherwise(by_count).fill_null(False))
-    earlier = _with_images(rows.filter(~pl.col("held_out")), items, keep="last")
+    earlier = _with_images(rows.filter(~pl.col("held_out")), pictured, keep="last")
     shown = earlier.group_by("user_id", maintain_order=True).tail(settings.max_images)
     return shown, rows.filter("held_out").select("user_id", "item_id")
 
 
-def _with_images(rows: pl.DataFrame, items: pl.DataFrame, *, keep: Literal["first", "last"]) -> pl.DataFrame:
+def _with_images(rows: pl.DataFrame, pictured: pl.DataFrame, *, keep: Literal["first", "last"]) -> pl.DataFrame:
     """Rows whose item has an image; an item bought twice counts once, when it was bought first or last."""
-    pictured = items.filter(pl.col("image").is_not_null()).select("item_id", "image")
     return rows.join(pictured, on="item_id", maintain_order="left").unique(
         ["user_id", "item_id"], keep=keep, maintain_order=True
     )

@@ -1,5 +1,6 @@
 """Which labels there are, and what has them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from pipeline.core.errors import StageError
+from pipeline.core.table import Table
 
 if TYPE_CHECKING:
     from pipeline.settings.sections import SetSettings
@@ -23,6 +25,7 @@ AMAZON = (  # names in Amazon's categories that say nothing of an item: roots, f
     "Shoes & Accessories: International Shipping Available",
     "Jewelry: International Shipping Available",
 )
+OF_ITEMS = pl.Schema({"item_id": pl.String(), "labels": pl.List(pl.UInt16())})
 STOP_OF = {"amazon_reviews": AMAZON, "dvbpr": AMAZON, "demo": AMAZON}  # of a source by its name; the demo is drawn so
 
 
@@ -32,7 +35,7 @@ class Labels:
 
     Attributes:
         names: of the labels, in index order.
-        of_items: item_id, label: one row for each label of each item, rare labels included.
+        of_items: item_id, labels (ascending indices, uint16): a row for each item that has one.
     """
 
     names: list[str]
@@ -51,23 +54,8 @@ def stop_categories(settings: "SetSettings", source: str) -> Sequence[str]:
     return STOP_OF.get(source, ()) if settings.stop_categories == "auto" else settings.stop_categories
 
 
-def label_items(items: pl.DataFrame, settings: "SetSettings", *, source: str = "") -> pl.DataFrame:
-    """The labels of each item: every category on every path, less the stop categories.
-
-    Args:
-        items: as the catalogue has them.
-        settings: how categories become labels.
-        source: its name, where the settings leave the stop categories to it.
-
-    Returns:
-        item_id, label: one row for each label of each item.
-    """
-    stop = [_cased(name, settings) for name in stop_categories(settings, source)]
-    return categories_of(items, settings).filter(~pl.col("label").is_in(sorted(stop)))
-
-
 def categories_of(items: pl.DataFrame, settings: "SetSettings") -> pl.DataFrame:
-    """Every category of each item, also those that are no labels; columns and order as of `label_items`."""
+    """Every category on every path of each item, as labels are spelt: item_id, label, by both."""
     label = pl.col("categories").str.strip_chars()
     label = label.str.to_lowercase() if settings.lower_case else label
     flat = items.select("item_id", "categories").explode("categories").explode("categories")
@@ -75,26 +63,40 @@ def categories_of(items: pl.DataFrame, settings: "SetSettings") -> pl.DataFrame:
     return labelled.unique().sort("item_id", "label")
 
 
-def taken_away(items: pl.DataFrame, settings: "SetSettings", source: str) -> dict[str, int]:
+def count_categories(items: Table, settings: "SetSettings") -> Counter[str]:
+    """How many items have each category, as labels are spelt; items as the catalogue has them, their ids distinct."""
+    counts: Counter[str] = Counter()
+    for block in items.blocks("item_id", "categories"):
+        counts.update(dict(categories_of(block, settings).group_by("label").len().iter_rows()))
+    return counts
+
+
+def taken_away(counts: Counter[str], settings: "SetSettings", source: str) -> dict[str, int]:
     """How many items have each stop category, as the settings spell it: labels that there would be without it."""
-    counts = dict(categories_of(items, settings).group_by("label").len().iter_rows())
-    return {name: counts.get(_cased(name, settings), 0) for name in stop_categories(settings, source)}
+    return {name: counts[_cased(name, settings)] for name in stop_categories(settings, source)}
 
 
 def _cased(name: str, settings: "SetSettings") -> str:
     return name.lower() if settings.lower_case else name
 
 
-def frequent_labels(of_items: pl.DataFrame, settings: "SetSettings") -> list[str]:
-    """Labels that enough items have, in the order of the alphabet; `of_items` as `label_items` gives it.
+def frequent_labels(counts: Counter[str], settings: "SetSettings", *, source: str = "") -> list[str]:
+    """The labels: every category that enough items have, less the stop categories, in the order of the alphabet.
+
+    Args:
+        counts: as `count_categories` gives them.
+        settings: how categories become labels.
+        source: its name, where the settings leave the stop categories to it.
 
     Raises:
         StageError: when there is none, or there are too many to be told apart.
     """
-    counts = of_items.group_by("label").len().sort("len", "label", descending=[True, False])
-    names = counts.filter(pl.col("len") >= settings.least_items)["label"].sort().to_list()
+    stop = {_cased(name, settings) for name in stop_categories(settings, source)}
+    left = {name: count for name, count in counts.items() if name not in stop}
+    names = sorted(name for name, count in left.items() if count >= settings.least_items)
     if not names:
-        most = f"the most frequent, {counts['label'][0]!r}, has {counts['len'][0]}" if len(counts) else "there is none"
+        first = min(left, key=lambda name: (-left[name], name), default=None)
+        most = "there is none" if first is None else f"the most frequent, {first!r}, has {left[first]}"
         raise StageError(
             f"no label is left: sets.least_items asks for {settings.least_items} items a label, "
             f"{most}; lower it in params.yaml, or name fewer stop categories"
@@ -104,16 +106,29 @@ def frequent_labels(of_items: pl.DataFrame, settings: "SetSettings") -> list[str
     return names
 
 
-def label_images(items: pl.DataFrame, labels: Labels) -> pl.DataFrame:
-    """What each image shows: the labels of all items that have it, as ascending indices: image, labels."""
-    pictured = items.filter(pl.col("image").is_not_null()).select("item_id", "image")
-    return label_indices(pictured, labels, key="image").sort("image")
-
-
-def label_indices(labelled: pl.DataFrame, labels: Labels, *, key: str = "user_id") -> pl.DataFrame:
-    """The labels of the items of each value of a column, as ascending indices: that column, labels."""
+def label_items(items: Table, names: list[str], settings: "SetSettings") -> Labels:
+    """Which items have which labels; items as the catalogue has them."""
     index = pl.DataFrame(
-        {"label": labels.names, "index": range(len(labels.names))}, schema={"label": pl.String, "index": pl.UInt16}
+        {"label": names, "labels": range(len(names))}, schema={"label": pl.String, "labels": pl.UInt16}
     )
-    rows = labelled.join(labels.of_items.join(index, on="label"), on="item_id")
-    return rows.group_by(key).agg(labels=pl.col("index").unique().sort())
+    parts = [
+        categories_of(block, settings).join(index, on="label").group_by("item_id").agg(pl.col("labels").sort())
+        for block in items.blocks("item_id", "categories")
+    ]
+    return Labels(names, pl.concat(parts) if parts else pl.DataFrame(schema=OF_ITEMS))
+
+
+def label_images(pictured: pl.DataFrame, labels: Labels) -> pl.DataFrame:
+    """What each image shows: the labels of all items that have it, as ascending indices: image, labels.
+
+    Args:
+        pictured: item_id, image.
+        labels: those of the items.
+    """
+    return union_of_labels(pictured, labels, key="image").sort("image")
+
+
+def union_of_labels(items: pl.DataFrame, labels: Labels, *, key: str = "user_id") -> pl.DataFrame:
+    """The labels of the items of each value of a column, as ascending indices: that column, labels."""
+    rows = items.select(key, "item_id").join(labels.of_items, on="item_id").select(key, "labels").explode("labels")
+    return rows.group_by(key).agg(pl.col("labels").unique().sort())

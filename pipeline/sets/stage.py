@@ -11,7 +11,7 @@ from pipeline.core.lock import hold
 from pipeline.core.text import printable
 from pipeline.project import Project
 from pipeline.sets.building import CatalogueTables, LabelledSets, build_sets
-from pipeline.sets.labels import Labels, frequent_labels, label_images, label_items, taken_away
+from pipeline.sets.labels import Labels, count_categories, frequent_labels, label_images, label_items, taken_away
 
 if TYPE_CHECKING:
     from pipeline.settings.settings import Settings
@@ -31,13 +31,13 @@ def make_sets(project: Project, settings: "Settings") -> str:
         opened = Catalogue.open(project.catalogue)
         tables, images = CatalogueTables.of(opened), opened.images()
         source = settings.source.name
-        of_items = label_items(tables.items, settings.sets, source=source)
-        labels = Labels(frequent_labels(of_items, settings.sets), of_items)
+        counts = count_categories(tables.items, settings.sets)
+        labels = label_items(tables.items, frequent_labels(counts, settings.sets, source=source), settings.sets)
         sets = build_sets(tables, labels, settings.sets)
         digest = write_sets(
             files,
             frame=sets.frame,
-            image_labels=label_images(tables.items, labels),
+            image_labels=label_images(tables.pictured(), labels),
             labels=labels.names,
             images_digest=images.digest(),
         )
@@ -50,7 +50,7 @@ def make_sets(project: Project, settings: "Settings") -> str:
             "unreadable_images": touched_by_unreadable(tables, labels, sets.frame),
         }
         handover.write_record(project.description, description)
-    stopped = taken_away(tables.items, settings.sets, source)
+    stopped = taken_away(counts, settings.sets, source)
     return "\n".join(
         [*_summary(description, project), *_said_of(stopped, is_chosen=settings.sets.stop_categories != "auto")]
     )
@@ -85,7 +85,7 @@ def describe(tables: CatalogueTables, labels: Labels, sets: LabelledSets, *, dis
     frequency = sets.frame["labels"].explode().value_counts()
     return {
         "items": len(tables.items),
-        "items_with_image": len(tables.items) - tables.items["image"].null_count(),
+        "items_with_image": len(tables.pictured()),
         "distinct_images": distinct_images,
         "purchases": len(tables.purchases),
         **sets.users,
@@ -114,11 +114,14 @@ def _describe_splits(sets: pl.DataFrame) -> dict[str, dict[str, float]]:
 def touched_by_unreadable(tables: CatalogueTables, labels: Labels, sets: pl.DataFrame) -> dict[str, int]:
     """How far unreadable images reach: items that have one, sets whose user bought such an item, labels they have."""
     unreadable = (pl.col("stage") == "image") & (pl.col("reason") != NO_IMAGE)
-    items = tables.rejects.filter(unreadable).select("item_id").unique()
-    users = tables.purchases.join(items, on="item_id", how="semi").select(set_id="user_id").unique()
-    touched = labels.of_items.join(items, on="item_id", how="semi").filter(pl.col("label").is_in(labels.names))
+    items = tables.rejects.read("item_id", where=unreadable).unique()
+    bought = (
+        rows.join(items, on="item_id", how="semi").select(set_id="user_id")
+        for rows in tables.purchases.blocks("user_id", "item_id")
+    )
+    users = pl.concat([*bought, sets.select("set_id").clear()]).unique()
     return {
         "items": len(items),
         "sets": len(sets.join(users, on="set_id", how="semi")),
-        "labels": touched["label"].n_unique(),
+        "labels": labels.of_items.join(items, on="item_id", how="semi")["labels"].explode().n_unique(),
     }
