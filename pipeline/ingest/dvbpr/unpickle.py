@@ -1,16 +1,21 @@
-"""Reads an .npy file of pickled objects without trusting it and without loading its images.
+"""Reads an .npy file of pickled objects without trusting it and without keeping its tables and images in memory.
 
 numpy.load would run whatever the pickle asks for. Here the pickle's instructions are followed by Python's own
 unpickler with three changes: it knows no name but those that arrays of plain data are made of, and answers even
 those with stand-ins; instructions that plain data do not need are refused; a long string is not read but answered
-with where it lies in the file, so that memory does not grow with the images.
+with where it lies in the file, so that memory does not grow with the images. Neither does it grow with the records:
+the array's first entries are tables, which hand on what they get, and of the objects that the pickle numbers only those
+are remembered that it asks for again.
 """
 
+import errno
 import io
 import os
 import pickle
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from struct import unpack
 from types import SimpleNamespace
@@ -19,14 +24,19 @@ from typing import Any, BinaryIO, ClassVar
 from numpy.lib import format as npy
 
 from pipeline.core.errors import SourceError
+from pipeline.core.progress import Progress
 from pipeline.core.regular_file import Irregular, open_regular
-from pipeline.ingest.standins import OBJECT, ObjectArray, Refused, Span, one_line, stand_in
+from pipeline.ingest.dvbpr.fetched import LONGEST_LINE, count_fetched
+from pipeline.ingest.dvbpr.standins import OBJECT, ObjectArray, Refused, Span, one_line, stand_in
+from pipeline.ingest.dvbpr.store import Store
+from pipeline.ingest.dvbpr.tables import TABLES, Keyed, Listed, Table
 
 LONGEST_STRING = 512  # bytes; longer ones stay in the file
-LONGEST_LINE = 512  # bytes; names and some numbers are lines, and a file may be one endless line
 LONGEST_HEADER = 1 << 16
 MOST_COPIED = 1 << 16  # elements and bytes that a file may have copied beyond twice its size
 MOST_SHARED = 1 << 16  # different short strings kept to hand out again
+EVERY = 4096  # instructions between two words of how far it is
+STATE = 5  # parts of an array's state; the third is its type, the last its elements
 
 # Strings and tables as protocol 0 spells them are among them: numpy has always written protocol 2 or later.
 _FORBIDDEN = (
@@ -53,20 +63,70 @@ class _Unpickler(pickle._Unpickler):
 
     # What Python's unpickler sets up when it loads, and declares nowhere.
     append: Callable[[object], None]
+    memo: dict[int, object]
+    metastack: list[list]
     pop_mark: Callable[[], list]
     read: Callable[[int], bytes]
     stack: list[Any]
 
-    def __init__(self, file: BinaryIO):
+    def __init__(self, file: BinaryIO, store: Store, fetched: dict[int, int]):
         super().__init__(SimpleNamespace(read=file.read, readline=self._line), encoding="bytes")
-        self._file = file
+        self._file, self._store, self._fetched = file, store, fetched
+        self._numbered = 0
         self._size = os.fstat(file.fileno()).st_size
         self._copies_left = MOST_COPIED + 2 * self._size
         self._shared: dict[str | bytes, str | bytes] = {}
 
+    def load(self, at: Callable[[int], None] = lambda place: None) -> object:
+        """Gives what the pickle holds; `at` is told now and then which byte has been reached."""
+        self.read, self.readline = self._file.read, self._line  # frames are passed over, so nothing stands between
+        self.metastack, self.stack = [], []
+        self.append = self.stack.append
+        read, dispatch = self.read, self.dispatch
+        try:
+            while True:
+                at(self._file.tell())
+                for _ in range(EVERY):
+                    if not (code := read(1)):
+                        raise EOFError
+                    dispatch[code[0]](self)
+        except pickle._Stop as stop:
+            return stop.value
+
     def find_class(self, module: str, name: str) -> object:
         """Answers a name that the pickle asks for; Raises Refused unless it is one of plain data."""
         return stand_in(module, name)
+
+    def _put(self, number: int) -> None:
+        self._numbered += 1
+        if self._fetched.get(number):
+            self.memo[number] = self.stack[-1]
+
+    def _get(self, number: int) -> None:
+        if number not in self.memo:
+            raise ValueError(f"Memo value not found at index {number}")
+        self.append(self.memo[number])
+        self._fetched[number] -= 1
+        if not self._fetched[number]:
+            del self.memo[number]
+
+    def _begins_table(self) -> bool:
+        """Whether a dict or list that begins here is one of the tables, or has the elements of an array that is one."""
+        depth = len(self.metastack)
+        if depth not in (2, 3):
+            return False
+        state = self.metastack[1]
+        if len(state) != STATE or state[2] is not OBJECT:
+            return False
+        if depth == 2:
+            return len(self.stack) < TABLES
+        return len(self.stack) == STATE - 1 and self.stack[2] is OBJECT and len(self.metastack[2]) <= TABLES
+
+    def _load_dict(self) -> None:
+        self.append(Keyed(self._store) if self._begins_table() else {})
+
+    def _load_list(self) -> None:
+        self.append(Listed(self._store) if self._begins_table() else [])
 
     def _line(self) -> bytes:
         line = self._file.readline(LONGEST_LINE)
@@ -110,14 +170,19 @@ class _Unpickler(pickle._Unpickler):
 
     def _load_reduce(self) -> None:
         arguments = self.stack.pop()
-        value = self.stack[-1](*arguments)
+        value = self.stack.pop()(*arguments)
         self._copy(len(value) if type(value) is bytes else 0)
-        self.stack[-1] = value
+        self.append(Keyed(self._store) if type(value) is dict and self._begins_table() else value)
 
     def _load_build(self) -> None:
         state = self.stack.pop()
         if type(self.stack[-1]) is ObjectArray:
-            if type(state) is tuple and len(state) == 5 and type(state[1]) is tuple and type(state[4]) is list:
+            if (
+                type(state) is tuple
+                and len(state) == 5
+                and type(state[1]) is tuple
+                and type(state[4]) in (list, Listed)
+            ):
                 self._copy(len(state[4]) * min(len(state[1]), 64))
             self.stack[-1].fill(state)
         elif self.stack[-1] is not OBJECT:
@@ -126,7 +191,7 @@ class _Unpickler(pickle._Unpickler):
     def _set(self, target: object, pairs: list) -> None:
         keys = pairs[::2]
         # Nested tuples of tuples, a few bytes each, would take longer to hash than anyone lives.
-        if type(target) is not dict or not all(type(key) in _KEYS for key in keys):
+        if type(target) not in (dict, Keyed) or not all(type(key) in _KEYS for key in keys):
             raise ValueError("a table whose keys are neither numbers nor short strings")
         target.update(zip(keys, pairs[1::2], strict=True))
 
@@ -152,6 +217,15 @@ class _Unpickler(pickle._Unpickler):
             pickle.BINBYTES8[0]: lambda self: self._string(*unpack("<Q", self.read(8))),
             pickle.BINUNICODE[0]: lambda self: self._string(*unpack("<I", self.read(4)), is_text=True),
             pickle.BINUNICODE8[0]: lambda self: self._string(*unpack("<Q", self.read(8)), is_text=True),
+            pickle.PUT[0]: lambda self: self._put(int(self.readline())),
+            pickle.BINPUT[0]: lambda self: self._put(self.read(1)[0]),
+            pickle.LONG_BINPUT[0]: lambda self: self._put(*unpack("<I", self.read(4))),
+            pickle.MEMOIZE[0]: lambda self: self._put(self._numbered),
+            pickle.GET[0]: lambda self: self._get(int(self.readline())),
+            pickle.BINGET[0]: lambda self: self._get(self.read(1)[0]),
+            pickle.LONG_BINGET[0]: lambda self: self._get(*unpack("<I", self.read(4))),
+            pickle.EMPTY_DICT[0]: _load_dict,
+            pickle.EMPTY_LIST[0]: _load_list,
             pickle.LONG4[0]: _load_integer,
             pickle.FRAME[0]: _load_frame,
             pickle.REDUCE[0]: _load_reduce,
@@ -182,24 +256,70 @@ def _skip_header(file: BinaryIO, path: Path) -> None:
     file.seek(start.tell())
 
 
-def _load(file: BinaryIO, path: Path) -> object:
-    """What the pickle that begins here holds; raises SourceError where it is damaged or no plain data."""
-    try:
-        return _Unpickler(file).load()
-    except Refused as fault:
-        raise SourceError(f"{path}: {fault}") from None
-    except OSError:
-        raise
-    except Exception as fault:  # a damaged pickle can make an unpickler raise nearly anything
-        reason = f"near byte {file.tell()}: {type(fault).__name__}: {one_line(str(fault))}"
-        raise SourceError(f"{path}: damaged or truncated: {reason}") from None
+@dataclass(frozen=True)
+class Content:
+    """What a file holds.
+
+    Attributes:
+        path: the file.
+        entries: the array's; the first ones may be a Table, or have one where they are arrays.
+        store: has the entries of those tables.
+        size: of the file, in bytes.
+    """
+
+    path: Path
+    entries: list
+    store: Store
+    size: int
+
+    def part(self, table: object) -> int:
+        """The number of a table in the store, one of `entries`, which may be a Table, an array, a dict or a sequence.
+
+        Raises:
+            SourceError: it has the same index twice, or holds what is no data.
+        """
+        kept = table.table if isinstance(table, ObjectArray) and table.table is not None else table
+        if not isinstance(kept, Table):
+            try:
+                kept = _stored(kept, self.store)
+            except Refused as fault:
+                raise SourceError(f"{self.path}: {fault}") from None
+        if kept.part in self.store.clashing:
+            raise SourceError(f"{self.path}: a table has the same index twice, as a number and as text")
+        return kept.part
 
 
-def read_objects(path: Path) -> tuple[list, int]:
+def _stored(table: Any, store: Store) -> Table:
+    """Puts a dict or a sequence that was made elsewhere in the file into the store."""
+    if isinstance(table, dict):
+        keyed = Keyed(store)
+        keyed.update(table.items())
+        return keyed
+    listed = Listed(store)
+    listed.extend(table)
+    return listed
+
+
+def _load(file: io.BufferedReader, store: Store, size: int) -> object:
+    """What the pickle that begins here holds; its tables are in the store. It is read twice."""
+    start = file.tell()
+    with Progress("ingest", 2 * size >> 20, "MiB of the file, which is read twice") as progress:
+
+        def at(place: int) -> None:
+            if more := (place >> 20) - progress.done:
+                progress.add(more)
+
+        fetched = count_fetched(file, size, at=at)
+        file.seek(start)
+        return _Unpickler(file, store, fetched).load(lambda place: at(size + place))
+
+
+def read_objects(path: Path, scratch: Path | None = None) -> Content:
     """Reads an array of objects: dicts, lists, tuples, numbers and strings, with a Span for every long string.
 
-    Returns:
-        The array, and the file's size in bytes.
+    Args:
+        path: the file.
+        scratch: the folder on whose disk its tables lie meanwhile; None: the system's for temporary files.
 
     Raises:
         SourceError: the file cannot be read, is of another kind, is damaged, or asks for more than data.
@@ -207,12 +327,30 @@ def read_objects(path: Path) -> tuple[list, int]:
     try:
         with io.BufferedReader(open_regular(path)) as file:  # type: ignore[type-var]  # it is a raw file
             _skip_header(file, path)
-            content = _load(file, path)
             size = os.fstat(file.fileno()).st_size
+            store = Store(path, size, scratch)
+            with _faults_told(file, path):
+                content = _load(file, store, size)
     except (FileNotFoundError, NotADirectoryError, Irregular):
         raise SourceError(f"{path}: no such file, or not a regular one") from None
     except OSError as fault:
+        if fault.errno == errno.ENOSPC:
+            raise
         raise SourceError(f"{path}: cannot be read: {fault.strerror or fault}") from None
     if type(content) is not ObjectArray:
         raise SourceError(f"{path}: a pickled {type(content).__name__}; expected an array of objects")
-    return content, size
+    return Content(path, content, store, size)
+
+
+@contextmanager
+def _faults_told(file: BinaryIO, path: Path) -> Iterator[None]:
+    """Raises SourceError for whatever a damaged pickle, or one that is no plain data, makes an unpickler raise."""
+    try:
+        yield
+    except Refused as fault:
+        raise SourceError(f"{path}: {fault}") from None
+    except (OSError, SourceError):
+        raise
+    except Exception as fault:  # nearly anything
+        reason = f"near byte {file.tell()}: {type(fault).__name__}: {one_line(str(fault))}"
+        raise SourceError(f"{path}: damaged or truncated: {reason}") from None
