@@ -14,10 +14,10 @@ from pathlib import Path
 from pipeline.core.errors import SourceError, Unusable
 from pipeline.core.regular_file import LARGEST_IMAGE, open_regular
 from pipeline.ingest.allowance import ENTRY, IMAGE_FACTOR, IMAGE_FLOOR, NAME, Allowance
+from pipeline.ingest.dvbpr.content import read_objects
 from pipeline.ingest.dvbpr.keys import in_order, key_of, text_of
 from pipeline.ingest.dvbpr.standins import Span
 from pipeline.ingest.dvbpr.tables import TABLES, Table
-from pipeline.ingest.dvbpr.unpickle import read_objects
 from pipeline.ingest.raw import RawItem, RawPurchase, Reject, Wrong, at_fault
 
 SPLITS = ("train", "validation", "test")

@@ -23,7 +23,7 @@ from pipeline.ingest.dvbpr.tables import Spelt
 
 BLOCK = 1000  # entries that go to the disk together
 ENTRY = 32  # bytes of an entry on the disk beside what it holds
-CACHE = 32 << 20  # bytes of the disk's pages that are kept in memory
+CACHE = 8 << 20  # bytes of the disk's pages that are kept in memory
 
 # Nobody else sees the file, and it is lost with the process: it need not survive anything.
 _SET_UP = f"""

@@ -1,4 +1,4 @@
-"""Reads an .npy file of pickled objects without trusting it and without keeping its tables and images in memory.
+"""Follows a pickle's instructions without trusting it and without keeping its tables and images in memory.
 
 numpy.load would run whatever the pickle asks for. Here the pickle's instructions are followed by Python's own
 unpickler with three changes: it knows no name but those that arrays of plain data are made of, and answers even
@@ -8,31 +8,18 @@ the array's first entries are tables, which hand on what they get, and of the ob
 are remembered that it asks for again.
 """
 
-import errno
-import io
 import os
 import pickle
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from struct import unpack
 from types import SimpleNamespace
 from typing import Any, BinaryIO, ClassVar
 
-from numpy.lib import format as npy
-
-from pipeline.core.errors import SourceError
-from pipeline.core.progress import Progress
-from pipeline.core.regular_file import Irregular, open_regular
-from pipeline.ingest.dvbpr.fetched import LONGEST_LINE, count_fetched
-from pipeline.ingest.dvbpr.standins import OBJECT, ObjectArray, Refused, Span, one_line, stand_in
-from pipeline.ingest.dvbpr.store import Store
-from pipeline.ingest.dvbpr.tables import TABLES, Keyed, Listed, Table
+from pipeline.ingest.dvbpr.fetched import LONGEST_LINE
+from pipeline.ingest.dvbpr.standins import OBJECT, ObjectArray, Refused, Span, stand_in
+from pipeline.ingest.dvbpr.tables import TABLES, Keeper, Keyed, Listed
 
 LONGEST_STRING = 512  # bytes; longer ones stay in the file
-LONGEST_HEADER = 1 << 16
 MOST_COPIED = 1 << 16  # elements and bytes that a file may have copied beyond twice its size
 MOST_SHARED = 1 << 16  # different short strings kept to hand out again
 EVERY = 4096  # instructions between two words of how far it is
@@ -47,16 +34,21 @@ _KEYS = (str, bytes, int, float, bool, type(None))
 
 
 def _forbid(opcode: str) -> Callable[[Any], None]:
-    def refuse(unpickler: "_Unpickler") -> None:
+    def refuse(unpickler: "Unpickler") -> None:
         raise Refused(f"uses the pickle instruction {opcode}, which plain data do not need: refused")
 
     return refuse
 
 
-class _Unpickler(pickle._Unpickler):
+class Unpickler(pickle._Unpickler):
     """Python's unpickler in Python; the one in C cannot be kept from reading strings.
 
     Only find_class puts anything on the stack that can be called, so whatever is called is a stand-in of ours.
+
+    Args:
+        file: opened where the pickle begins.
+        store: gets the entries of its tables.
+        fetched: how often each numbered object is asked for, as `count_fetched` says; it is counted down.
     """
 
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
@@ -69,7 +61,7 @@ class _Unpickler(pickle._Unpickler):
     read: Callable[[int], bytes]
     stack: list[Any]
 
-    def __init__(self, file: BinaryIO, store: Store, fetched: dict[int, int]):
+    def __init__(self, file: BinaryIO, store: Keeper, fetched: dict[int, int]):
         super().__init__(SimpleNamespace(read=file.read, readline=self._line), encoding="bytes")
         self._file, self._store, self._fetched = file, store, fetched
         self._numbered = 0
@@ -237,120 +229,3 @@ class _Unpickler(pickle._Unpickler):
     )
     for _opcode in _FORBIDDEN:
         dispatch[getattr(pickle, _opcode)[0]] = _forbid(_opcode)
-
-
-def _skip_header(file: BinaryIO, path: Path) -> None:
-    """Leaves `file` where the pickle begins; raises SourceError unless it is an .npy file of objects."""
-    start = io.BytesIO(file.read(LONGEST_HEADER))  # a header's length is the file's word: read no more than this
-    try:
-        major, _ = npy.read_magic(start)
-        # Version 3 differs from 2 in the names of fields, which an array of objects has not.
-        read_header = {1: npy.read_array_header_1_0, 2: npy.read_array_header_2_0, 3: npy.read_array_header_2_0}[major]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that Python 2 wrote it
-            _, _, dtype = read_header(start)
-    except Exception:  # numpy names no list of what a damaged header can raise
-        raise SourceError(f"{path}: not an .npy file; expected one that holds an array of objects") from None
-    if dtype.kind != "O":
-        raise SourceError(f"{path}: an array of {one_line(str(dtype))}; expected an array of objects")
-    file.seek(start.tell())
-
-
-@dataclass(frozen=True)
-class Content:
-    """What a file holds.
-
-    Attributes:
-        path: the file.
-        entries: the array's; the first ones may be a Table, or have one where they are arrays.
-        store: has the entries of those tables.
-        size: of the file, in bytes.
-    """
-
-    path: Path
-    entries: list
-    store: Store
-    size: int
-
-    def part(self, table: object) -> int:
-        """The number of a table in the store, one of `entries`, which may be a Table, an array, a dict or a sequence.
-
-        Raises:
-            SourceError: it has the same index twice, or holds what is no data.
-        """
-        kept = table.table if isinstance(table, ObjectArray) and table.table is not None else table
-        if not isinstance(kept, Table):
-            try:
-                kept = _stored(kept, self.store)
-            except Refused as fault:
-                raise SourceError(f"{self.path}: {fault}") from None
-        if kept.part in self.store.clashing:
-            raise SourceError(f"{self.path}: a table has the same index twice, as a number and as text")
-        return kept.part
-
-
-def _stored(table: Any, store: Store) -> Table:
-    """Puts a dict or a sequence that was made elsewhere in the file into the store."""
-    if isinstance(table, dict):
-        keyed = Keyed(store)
-        keyed.update(table.items())
-        return keyed
-    listed = Listed(store)
-    listed.extend(table)
-    return listed
-
-
-def _load(file: io.BufferedReader, store: Store, size: int) -> object:
-    """What the pickle that begins here holds; its tables are in the store. It is read twice."""
-    start = file.tell()
-    with Progress("ingest", 2 * size >> 20, "MiB of the file, which is read twice") as progress:
-
-        def at(place: int) -> None:
-            if more := (place >> 20) - progress.done:
-                progress.add(more)
-
-        fetched = count_fetched(file, size, at=at)
-        file.seek(start)
-        return _Unpickler(file, store, fetched).load(lambda place: at(size + place))
-
-
-def read_objects(path: Path, scratch: Path | None = None) -> Content:
-    """Reads an array of objects: dicts, lists, tuples, numbers and strings, with a Span for every long string.
-
-    Args:
-        path: the file.
-        scratch: the folder on whose disk its tables lie meanwhile; None: the system's for temporary files.
-
-    Raises:
-        SourceError: the file cannot be read, is of another kind, is damaged, or asks for more than data.
-    """
-    try:
-        with io.BufferedReader(open_regular(path)) as file:  # type: ignore[type-var]  # it is a raw file
-            _skip_header(file, path)
-            size = os.fstat(file.fileno()).st_size
-            store = Store(path, size, scratch)
-            with _faults_told(file, path):
-                content = _load(file, store, size)
-    except (FileNotFoundError, NotADirectoryError, Irregular):
-        raise SourceError(f"{path}: no such file, or not a regular one") from None
-    except OSError as fault:
-        if fault.errno == errno.ENOSPC:
-            raise
-        raise SourceError(f"{path}: cannot be read: {fault.strerror or fault}") from None
-    if type(content) is not ObjectArray:
-        raise SourceError(f"{path}: a pickled {type(content).__name__}; expected an array of objects")
-    return Content(path, content, store, size)
-
-
-@contextmanager
-def _faults_told(file: BinaryIO, path: Path) -> Iterator[None]:
-    """Raises SourceError for whatever a damaged pickle, or one that is no plain data, makes an unpickler raise."""
-    try:
-        yield
-    except Refused as fault:
-        raise SourceError(f"{path}: {fault}") from None
-    except (OSError, SourceError):
-        raise
-    except Exception as fault:  # nearly anything
-        reason = f"near byte {file.tell()}: {type(fault).__name__}: {one_line(str(fault))}"
-        raise SourceError(f"{path}: damaged or truncated: {reason}") from None
