@@ -18,7 +18,6 @@ from pipeline.ingest.dvbpr import content as reading
 from pipeline.ingest.dvbpr.fetched import BLOCK, count_fetched
 from pipeline.ingest.dvbpr.source import DVBPR
 from pipeline.ingest.dvbpr.store import Store
-from pipeline.ingest.dvbpr.tables import Keyed
 from tests.test_dvbpr import RED, array_op, as_array, op, review, write, write_python2, write_python3
 
 MANY = 2500  # more than a pickler writes at once
@@ -114,7 +113,6 @@ ODD = {
     "a name, before": (NAME, "data belong", False),
     "nested": (NESTED, "too deeply", True),
     "nested, before": (NESTED, "too deeply", False),
-    "the table": (b"h\x09", "data belong", True),
 }
 
 
@@ -129,6 +127,34 @@ def test_a_record_of_no_data_is_refused_in_a_line(tmp_path, value, said, is_in_p
     assert "\n" not in str(caught.value)
 
 
+def test_a_table_that_holds_itself_gives_rejects(tmp_path):
+    table = b"}q\x09(" + b"".join(op(key) + b"}(" + op("asin") + b"h\x09u" for key in range(20)) + b"u"
+    stream = b"\x80\x02" + array_op(6, b"](" + op({}) * 3 + table + op(1) * 2 + b"e") + b"."
+    rejects = list(DVBPR(write(tmp_path / "a.npy", stream)).items())
+    assert [reject.reason for reject in rejects] == ["asin is not a short text"] * 20
+
+
+@pytest.mark.parametrize("table", [dict, list, as_array, tuple], ids=["dict", "list", "array", "tuple"])
+@pytest.mark.parametrize("size", [1, 1001])
+def test_an_entry_that_is_set_alone_is_an_entry(tmp_path, table, size):
+    """Python sets the only entry of a table, or the one that is left of a thousand, without a mark."""
+    made = {dict: dict, list: lambda part: [*part.values()], as_array: as_array, tuple: lambda part: (*part.values(),)}
+    reviews = [review("u", place, 1) for place in (0, 0, size - 1)]
+    users = {key: reviews[:1] if key < size - 1 else as_array(dict(enumerate(reviews))) for key in range(size)}
+    shown = {key: {"asin": f"B{key}", "categories": [["Hats"]]} for key in range(size)}
+    last = {key: {"asin": f"B{key}"} for key in range(size)}
+    for records in (shown, last):
+        entries = [*map(made[table], (users, {0: [reviews[0]]}, {0: reviews}, records)), 0, 0]
+        source = DVBPR(write_python3(tmp_path / "a.npy", entries, 4))
+        assert ids(source) == [f"B{key}" for key in range(size)]
+        assert sorted(bought(source)) == sorted(
+            [("u", "B0", 1, "train")] * (size + 1)
+            + [("u", f"B{size - 1}", 1, "train")]
+            + [("u", "B0", 1, "validation"), ("u", "B0", 1, "test"), ("u", "B0", 1, "test")]
+            + [("u", f"B{size - 1}", 1, "test")]
+        )
+
+
 def test_small_files_that_name_the_same_again_have_an_allowance_on_the_disk(tmp_path):
     long = b"](" + b"K\x01" * 100_000 + b"eq\x020"
     table = b"}(" + b"".join(op(key) + b"}(" + op("x") + b"h\x02u" for key in range(2000)) + b"u"
@@ -141,7 +167,7 @@ def test_a_full_disk_is_said_as_one(tmp_path):
     store = Store(tmp_path / "a.npy", 1 << 30, tmp_path)
     store._disk.execute("PRAGMA max_page_count = 20")
     with pytest.raises(OSError) as caught:
-        Keyed(store).update((key, "x" * 500) for key in range(10_000))
+        store.keep(1, ((key, "x" * 500) for key in range(10_000)))
     assert caught.value.errno == errno.ENOSPC
 
 

@@ -64,17 +64,17 @@ class Content:
             SourceError: it has the same index twice, or holds what is no data.
         """
         kept = table.table if isinstance(table, ObjectArray) and table.table is not None else table
-        if not isinstance(kept, Table):
-            try:
-                kept = _stored(kept, self.store)
-            except Refused as fault:
-                raise SourceError(f"{self.path}: {fault}") from None
+        try:
+            kept = kept if isinstance(kept, Table) else _stored(kept, self.store)
+            kept.flush()
+        except Refused as fault:
+            raise SourceError(f"{self.path}: {fault}") from None
         if kept.part in self.store.clashing:
             raise SourceError(f"{self.path}: a table has the same index twice, as a number and as text")
         return kept.part
 
 
-def _stored(table: Any, store: Store) -> Table:
+def _stored(table: Any, store: Store) -> Keyed | Listed:
     """Puts a dict or a sequence that was made elsewhere in the file into the store."""
     if isinstance(table, dict):
         keyed = Keyed(store)
@@ -126,7 +126,7 @@ def read_objects(path: Path, scratch: Path | None = None) -> Content:
 
 def _opened(path: Path) -> io.BufferedReader:
     try:
-        return io.BufferedReader(open_regular(path))  # type: ignore[type-var]  # it is a raw file
+        return io.BufferedReader(open_regular(path))  # type: ignore[arg-type]  # it is a raw file
     except (FileNotFoundError, NotADirectoryError, Irregular):
         raise SourceError(f"{path}: no such file, or not a regular one") from None
     except OSError as fault:

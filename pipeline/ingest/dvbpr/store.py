@@ -19,7 +19,7 @@ from pipeline.core.errors import SourceError
 from pipeline.ingest.allowance import Allowance
 from pipeline.ingest.dvbpr.keys import key_of
 from pipeline.ingest.dvbpr.standins import ObjectArray, Refused, Span
-from pipeline.ingest.dvbpr.tables import Spelt
+from pipeline.ingest.dvbpr.tables import Keyed, Listed, Spelt
 
 BLOCK = 1000  # entries that go to the disk together
 ENTRY = 32  # bytes of an entry on the disk beside what it holds
@@ -39,7 +39,9 @@ BEGIN;
 _ADD = """INSERT INTO entries VALUES (?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET place = excluded.place WHERE spelling IS excluded.spelling"""
 _BODIES = "SELECT key, body FROM entries JOIN bodies USING (place) WHERE part = ?"
-_OURS: dict[tuple[str, str], type] = {(kind.__module__, kind.__name__): kind for kind in (Span, ObjectArray)}
+_OURS: dict[tuple[str, str], type] = {
+    (kind.__module__, kind.__name__): kind for kind in (Span, ObjectArray, dict, list)
+}
 
 
 class Store:
@@ -121,11 +123,16 @@ class _Packer(pickle.Pickler):
         """How our own types are written, and their names; called for whatever is no plain data."""
         if type(value) is Span:
             return Span, (value.offset, value.length, value.is_text, value.is_latin1)
-        if type(value) is ObjectArray and value.table is None:
-            return ObjectArray, (), None, iter(value)
-        if value is Span or value is ObjectArray:
+        # What begins where a table may is none where it is the only entry of one.
+        if type(value) is ObjectArray:
+            return ObjectArray, (), None, iter(value if value.table is None else value.table.whole())
+        if type(value) is Listed:
+            return list, (), None, iter(value.whole())
+        if type(value) is Keyed:
+            return dict, (), None, None, iter(value.whole().items())
+        if value in _OURS.values():
             return NotImplemented
-        raise Refused("holds a table or a name where data belong: refused")
+        raise Refused("holds a name where data belong: refused")
 
 
 class _Unpacker(pickle.Unpickler):

@@ -1,10 +1,11 @@
-"""What stands in for a table while a pickle is read: it keeps no entry, and hands each on as it comes."""
+"""What stands in for a table while a pickle is read: it keeps some entries, and hands on what is more."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 TABLES = 4  # of the array's entries, the first ones, which may be large
+MOST_HERE = 1000  # entries of a table in memory; Python writes as many at once
 Spelt = tuple[object, object]  # a key as the pickle has it, and a value
 
 
@@ -25,43 +26,71 @@ class Keeper(Protocol):
 
 
 class Table:
-    """A table that is being read.
+    """A dict or list that is being read and may become large: beyond some entries it hands them on.
 
     Args:
-        keeper: has its entries.
+        keeper: has what was handed on.
 
     Attributes:
         part: its number there.
         name: of the type that it stands in for.
     """
 
-    __slots__ = ("_keeper", "part")
+    __slots__ = ("_is_kept", "_keeper", "part")
     name = ""
 
     def __init__(self, keeper: Keeper):
         self._keeper = keeper
+        self._is_kept = False  # whether anything was handed on
         self.part = keeper.new_part()
+
+    def flush(self) -> None:
+        """Hands on what is still here."""
+        self._is_kept = True
+        self._keeper.keep(self.part, self._taken())
+
+    def _taken(self) -> Iterable[Spelt]:
+        """Gives away what is still here."""
+        raise NotImplementedError
 
 
 class Keyed(Table):
     """Stands in for a dict."""
 
-    __slots__ = ()
+    __slots__ = ("_entries",)
     name = "dict"
+
+    def __init__(self, keeper: Keeper):
+        super().__init__(keeper)
+        self._entries: dict[Any, object] = {}
 
     def update(self, pairs: Iterable[Spelt]) -> None:
         """Sets entries; of a key that repeats, the last value stays."""
-        self._keeper.keep(self.part, pairs)
+        self._entries.update(pairs)
+        if len(self._entries) >= MOST_HERE:
+            self.flush()
+
+    def _taken(self) -> Iterable[Spelt]:
+        entries, self._entries = self._entries, {}
+        return entries.items()
+
+    def whole(self) -> dict:
+        """The dict; its keys are spelt in one way where it is large."""
+        if not self._is_kept:
+            return self._entries
+        self.flush()
+        return dict(self._keeper.entries(self.part))
 
 
 class Listed(Table):
     """Stands in for a list."""
 
-    __slots__ = ("_length",)
+    __slots__ = ("_elements", "_length")
     name = "list"
 
     def __init__(self, keeper: Keeper):
         super().__init__(keeper)
+        self._elements: list[object] = []
         self._length = 0
 
     def __len__(self) -> int:
@@ -73,11 +102,25 @@ class Listed(Table):
 
     def extend(self, values: Sequence) -> None:
         """Adds elements."""
-        self._keeper.keep(self.part, enumerate(values, self._length))
+        self._elements.extend(values)
         self._length += len(values)
+        if len(self._elements) >= MOST_HERE:
+            self.flush()
+
+    def _taken(self) -> Iterable[Spelt]:
+        elements, self._elements = self._elements, []
+        return enumerate(elements, self._length - len(elements))
+
+    def whole(self) -> list:
+        """The list."""
+        if not self._is_kept:
+            return self._elements
+        self.flush()
+        return [value for _, value in self._keeper.entries(self.part)]
 
     def grouped(self, count: int, shape: tuple[int, ...]) -> Self:
         """The elements as `count` rows, each of this shape: [length] to [count, *shape]."""
+        self.flush()
         rows, size = type(self)(self._keeper), self._length // count
         values = (value for _, value in self._keeper.entries(self.part))
         for _ in range(count):

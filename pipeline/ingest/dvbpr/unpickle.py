@@ -82,7 +82,7 @@ class Unpickler(pickle._Unpickler):
                     if not (code := read(1)):
                         raise EOFError
                     dispatch[code[0]](self)
-        except pickle._Stop as stop:
+        except pickle._Stop as stop:  # type: ignore[attr-defined]
             return stop.value
 
     def find_class(self, module: str, name: str) -> object:
@@ -102,8 +102,11 @@ class Unpickler(pickle._Unpickler):
         if not self._fetched[number]:
             del self.memo[number]
 
-    def _begins_table(self) -> bool:
-        """Whether a dict or list that begins here is one of the tables, or has the elements of an array that is one."""
+    def _may_begin_table(self) -> bool:
+        """Whether a dict or list that begins here may be one of the tables, or the elements of an array that is one.
+
+        It may also be the only entry of a table: then Python sets it without a mark.
+        """
         depth = len(self.metastack)
         if depth not in (2, 3):
             return False
@@ -115,10 +118,10 @@ class Unpickler(pickle._Unpickler):
         return len(self.stack) == STATE - 1 and self.stack[2] is OBJECT and len(self.metastack[2]) <= TABLES
 
     def _load_dict(self) -> None:
-        self.append(Keyed(self._store) if self._begins_table() else {})
+        self.append(Keyed(self._store) if self._may_begin_table() else {})
 
     def _load_list(self) -> None:
-        self.append(Listed(self._store) if self._begins_table() else [])
+        self.append(Listed(self._store) if self._may_begin_table() else [])
 
     def _line(self) -> bytes:
         line = self._file.readline(LONGEST_LINE)
@@ -164,7 +167,7 @@ class Unpickler(pickle._Unpickler):
         arguments = self.stack.pop()
         value = self.stack.pop()(*arguments)
         self._copy(len(value) if type(value) is bytes else 0)
-        self.append(Keyed(self._store) if type(value) is dict and self._begins_table() else value)
+        self.append(Keyed(self._store) if type(value) is dict and self._may_begin_table() else value)
 
     def _load_build(self) -> None:
         state = self.stack.pop()
@@ -180,7 +183,7 @@ class Unpickler(pickle._Unpickler):
         elif self.stack[-1] is not OBJECT:
             raise Refused("sets the state of something other than an array")
 
-    def _set(self, target: object, pairs: list) -> None:
+    def _set(self, target: Any, pairs: list) -> None:
         keys = pairs[::2]
         # Nested tuples of tuples, a few bytes each, would take longer to hash than anyone lives.
         if type(target) not in (dict, Keyed) or not all(type(key) in _KEYS for key in keys):
