@@ -20,7 +20,7 @@ from pipeline.ingest.dvbpr.source import DVBPR
 from pipeline.ingest.dvbpr.store import Store
 from tests.test_dvbpr import RED, array_op, as_array, op, review, write, write_python2, write_python3
 
-MANY = 2500  # more than a pickler writes at once
+MANY = 1200  # more than a pickler writes at once
 
 
 def items(keys):

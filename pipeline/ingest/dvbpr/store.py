@@ -39,9 +39,8 @@ BEGIN;
 _ADD = """INSERT INTO entries VALUES (?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET place = excluded.place WHERE spelling IS excluded.spelling"""
 _BODIES = "SELECT key, body FROM entries JOIN bodies USING (place) WHERE part = ?"
-_OURS: dict[tuple[str, str], type] = {
-    (kind.__module__, kind.__name__): kind for kind in (Span, ObjectArray, dict, list)
-}
+_TYPES: tuple[type, ...] = (Span, ObjectArray, dict, list)  # what our packer names
+_OURS = {(kind.__module__, kind.__name__): kind for kind in _TYPES}
 
 
 class Store:
@@ -130,7 +129,7 @@ class _Packer(pickle.Pickler):
             return list, (), None, iter(value.whole())
         if type(value) is Keyed:
             return dict, (), None, None, iter(value.whole().items())
-        if value in _OURS.values():
+        if value in _TYPES:
             return NotImplemented
         raise Refused("holds a name where data belong: refused")
 

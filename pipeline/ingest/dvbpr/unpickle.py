@@ -90,9 +90,22 @@ class Unpickler(pickle._Unpickler):
         return stand_in(module, name)
 
     def _put(self, number: int) -> None:
-        self._numbered += 1
-        if self._fetched.get(number):
+        if number in self._fetched:
             self.memo[number] = self.stack[-1]
+
+    def _load_binput(self) -> None:
+        number = self.read(1)[0]
+        if number in self._fetched:
+            self.memo[number] = self.stack[-1]
+
+    def _load_long_binput(self) -> None:  # by far the most frequent instruction
+        (number,) = unpack("<I", self.read(4))
+        if number in self._fetched:
+            self.memo[number] = self.stack[-1]
+
+    def _load_memoize(self) -> None:
+        self._put(self._numbered)
+        self._numbered += 1
 
     def _get(self, number: int) -> None:
         if number not in self.memo:
@@ -100,7 +113,7 @@ class Unpickler(pickle._Unpickler):
         self.append(self.memo[number])
         self._fetched[number] -= 1
         if not self._fetched[number]:
-            del self.memo[number]
+            del self.memo[number], self._fetched[number]
 
     def _may_begin_table(self) -> bool:
         """Whether a dict or list that begins here may be one of the tables, or the elements of an array that is one.
@@ -130,10 +143,10 @@ class Unpickler(pickle._Unpickler):
         return line
 
     def _string(self, length: int, is_text: bool = False) -> None:
-        start = self._file.tell() if length > LONGEST_STRING else 0
-        if not 0 <= length <= self._size - start:  # said at once, rather than by a seek or a read that fails
-            raise EOFError(f"a string of {length} bytes in a file of {self._size}")
-        if length > LONGEST_STRING:
+        if not 0 <= length <= LONGEST_STRING:
+            start = self._file.tell()
+            if not 0 <= length <= self._size - start:  # said at once, rather than by a seek that goes too far
+                raise EOFError(f"a string of {length} bytes in a file of {self._size}")
             self._file.seek(start + length)
             self.append(Span(start, length, is_text))
             return
@@ -213,9 +226,9 @@ class Unpickler(pickle._Unpickler):
             pickle.BINUNICODE[0]: lambda self: self._string(*unpack("<I", self.read(4)), is_text=True),
             pickle.BINUNICODE8[0]: lambda self: self._string(*unpack("<Q", self.read(8)), is_text=True),
             pickle.PUT[0]: lambda self: self._put(int(self.readline())),
-            pickle.BINPUT[0]: lambda self: self._put(self.read(1)[0]),
-            pickle.LONG_BINPUT[0]: lambda self: self._put(*unpack("<I", self.read(4))),
-            pickle.MEMOIZE[0]: lambda self: self._put(self._numbered),
+            pickle.BINPUT[0]: _load_binput,
+            pickle.LONG_BINPUT[0]: _load_long_binput,
+            pickle.MEMOIZE[0]: _load_memoize,
             pickle.GET[0]: lambda self: self._get(int(self.readline())),
             pickle.BINGET[0]: lambda self: self._get(self.read(1)[0]),
             pickle.LONG_BINGET[0]: lambda self: self._get(*unpack("<I", self.read(4))),
