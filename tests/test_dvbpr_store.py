@@ -10,7 +10,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.errors import SourceError
@@ -206,6 +206,7 @@ def test_the_progress_counts_the_file_twice(tmp_path, monkeypatch):
     assert done == total == 18
 
 
+QUIET = {"database": None, "derandomize": True, "deadline": None, "suppress_health_check": list(HealthCheck)}
 VALUES = st.recursive(
     st.one_of(st.integers(), st.text(max_size=600), st.binary(max_size=600), st.none(), st.floats(), st.booleans()),
     lambda inner: st.one_of(
@@ -217,6 +218,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(max_examples=50, **QUIET)
 @given(VALUES, st.integers(0, 5), st.integers(0, 3 * BLOCK))
 def test_what_is_fetched_is_counted_as_it_is_written(value, protocol, padding):
     """Lines, strings and numbers may lie across two blocks; what lies behind the pickle is not looked at."""
@@ -228,6 +230,7 @@ def test_what_is_fetched_is_counted_as_it_is_written(value, protocol, padding):
     assert count_fetched(file, len(data) + 3, at=lambda place: None) == written
 
 
+@settings(max_examples=50, **QUIET)
 @given(st.binary(max_size=3000), st.integers(0, 3000))
 def test_whatever_the_bytes_the_first_walk_ends(data, cut):
     whole = pickle.dumps([["a"] * 300, {"b": data}] * 3, 2)
