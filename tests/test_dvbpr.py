@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from pipeline.core.errors import SourceError, Unusable
-from pipeline.ingest.dvbpr import DVBPR
+from pipeline.ingest.dvbpr.source import DVBPR
+from pipeline.ingest.dvbpr.unpickle import LONGEST_STRING
 from pipeline.ingest.raw import RawItem, RawPurchase, Reject
-from pipeline.ingest.unpickle import LONGEST_STRING
 from tests.support.images import jpeg
 
 HEADER = io.BytesIO()
@@ -286,7 +286,7 @@ def test_files_of_another_kind_are_told_from_damaged_ones(tmp_path):
 def test_memory_does_not_grow_with_the_images(tmp_path):
     """Three megabytes of images and sixty: the reader's peak is the same within two megabytes."""
     program = (  # prints KiB
-        "import sys; from pathlib import Path; from pipeline.ingest.dvbpr import DVBPR\n"
+        "import sys; from pathlib import Path; from pipeline.ingest.dvbpr.source import DVBPR\n"
         "assert sum(len(item.image()) for item in DVBPR(Path(sys.argv[1])).items()) > 0\n"
         # Not getrusage, whose peak begins with the memory of the process that started this one.
         "print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"

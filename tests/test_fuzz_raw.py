@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.errors import SourceError, Unusable
-from pipeline.ingest.dvbpr import DVBPR
+from pipeline.ingest.dvbpr.source import DVBPR
 from tests.support.fuzzing import EXAMPLES, Worker
 from tests.test_dvbpr import HEADER, WRITERS, array_op, op
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipeline.core.errors import SourceError, Unusable
 from pipeline.images import MAX_PIXELS, PixelBudget, decode
-from pipeline.ingest.dvbpr import DVBPR
+from pipeline.ingest.dvbpr.source import DVBPR
 from pipeline.ingest.table import TableSource
 from tests.test_dvbpr import array_op, op, write
 

@@ -2,6 +2,7 @@
 
 import copy
 import os
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,56 @@ from pipeline.core.files import reserve, write_aside
 INGEST = "run visagg ingest"  # what makes it anew, for messages
 WRITE_BUFFER = 4 << 20  # bytes of images held before they go to the file
 HDF5_SLACK = 1 << 20  # room for HDF5's own records beside the data
+FEWEST_SLOTS = 1 << 10  # a power of two
+
+
+class DigestRows:
+    """Rows by digest, numbered as they come, in some 30 bytes a row. Any thread may ask while one adds.
+
+    >>> rows = DigestRows()
+    >>> rows.add(bytes(16)), rows.add(bytes(15) + b"x"), rows.row(bytes(15) + b"x"), rows.row(b"y" * 16)
+    (0, 1, 1, None)
+    """
+
+    def __init__(self) -> None:
+        self.digests = bytearray()  # one behind the other
+        self._slots = _empty_slots(FEWEST_SLOTS)  # each a row or -1; at most half are taken
+
+    def __len__(self) -> int:
+        return len(self.digests) // provenance.DIGEST_BYTES
+
+    def row(self, digest: bytes) -> int | None:
+        """The row of a digest that was added; else None."""
+        slots, width = self._slots, provenance.DIGEST_BYTES
+        slot = int.from_bytes(digest[:8], "little") & len(slots) - 1
+        while (row := slots[slot]) >= 0:
+            if self.digests[width * row : width * (row + 1)] == digest:
+                return row
+            slot = slot + 1 & len(slots) - 1
+        return None
+
+    def add(self, digest: bytes) -> int:
+        """Adds a digest that is not here yet and returns its row."""
+        row = len(self)
+        if 2 * row >= len(self._slots):
+            slots = _empty_slots(2 * len(self._slots))
+            for old in range(row):
+                self._take(slots, old)
+            self._slots = slots
+        self.digests += digest
+        self._take(self._slots, row)
+        return row
+
+    def _take(self, slots: array, row: int) -> None:
+        first = provenance.DIGEST_BYTES * row
+        slot = int.from_bytes(self.digests[first : first + 8], "little") & len(slots) - 1
+        while slots[slot] >= 0:
+            slot = slot + 1 & len(slots) - 1
+        slots[slot] = row
+
+
+def _empty_slots(count: int) -> array:
+    return array("i", [-1]) * count
 
 
 class ImageWriter:
@@ -28,16 +79,16 @@ class ImageWriter:
         self._bytes = file.create_dataset("bytes", (0,), np.uint8, maxshape=(None,), chunks=(WRITE_BUFFER,))
         self._file = file
         self._buffer = bytearray()
-        self._offsets = [0]
-        self._rows: dict[bytes, int] = {}
+        self._offsets = array("q", [0])
+        self._rows = DigestRows()
 
     def row(self, digest: bytes) -> int | None:
         """The row of an image that is already here, by its digest; else None."""
-        return self._rows.get(digest)
+        return self._rows.row(digest)
 
     def append(self, data: bytes, digest: bytes) -> int:
         """Adds an image that is not here yet and returns its row."""
-        row = self._rows[digest] = len(self._rows)
+        row = self._rows.add(digest)
         self._buffer += data
         self._offsets.append(self._offsets[-1] + len(data))
         if len(self._buffer) >= WRITE_BUFFER:
@@ -48,12 +99,10 @@ class ImageWriter:
         """Writes what is buffered, then the offsets and digests."""
         self._flush()
         reserve(self._path, self._file.id.get_filesize() + 24 * len(self._offsets) + HDF5_SLACK)
-        self._file.create_dataset("offset", data=np.array(self._offsets, np.int64))
-        self._file.create_dataset("digest", data=self._digests())
+        self._file.create_dataset("offset", data=np.frombuffer(self._offsets, np.int64))
+        digests = np.frombuffer(self._rows.digests, np.uint8).reshape(-1, provenance.DIGEST_BYTES)
+        self._file.create_dataset("digest", data=digests)
         self._file.flush()
-
-    def _digests(self) -> np.ndarray:
-        return np.frombuffer(b"".join(self._rows), np.uint8).reshape(-1, provenance.DIGEST_BYTES)
 
     def _flush(self) -> None:
         start = self._bytes.shape[0]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from pipeline.catalogue.images import DigestRows
 from pipeline.core.errors import SourceError
 from pipeline.core.text import printable, shortened
 from pipeline.ingest.marker import simulated_of
@@ -32,15 +33,15 @@ class Seen:
     """Distinct images by their digests alone: the bank of a reading that keeps no image."""
 
     def __init__(self) -> None:
-        self._rows: dict[bytes, int] = {}
+        self._rows = DigestRows()
 
     def row(self, digest: bytes) -> int | None:
         """The row of an image that was seen before, by its digest; else None."""
-        return self._rows.get(digest)
+        return self._rows.row(digest)
 
     def append(self, data: bytes, digest: bytes) -> int:
         """Notes an image and returns its row."""
-        return self._rows.setdefault(digest, len(self._rows))
+        return self._rows.add(digest)
 
     def __len__(self) -> int:
         """How many there are."""
@@ -113,7 +114,11 @@ def _read(reading: Reading, counts: dict[str, int], most_rejects: float) -> str 
     try:
         bank = Seen()
         items = reading.items(bank)
-        counts |= {"items": len(items.images), "items with an image": items.pictured, "distinct images": len(bank)}
+        counts |= {
+            "items": len(items.images),
+            "items with an image": items.images.pictured,
+            "distinct images": len(bank),
+        }
         with _noted(faults):
             reading.require_items(items, most_rejects)
         purchases = reading.purchases(items)

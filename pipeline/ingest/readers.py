@@ -8,7 +8,7 @@ from pipeline.ingest.amazon.photos import open_photos
 from pipeline.ingest.amazon.source import AmazonReviews
 from pipeline.ingest.delimited import Form
 from pipeline.ingest.demo.shop import Demo
-from pipeline.ingest.dvbpr import DVBPR
+from pipeline.ingest.dvbpr.source import DVBPR
 from pipeline.ingest.fetch.reading import Fetched
 from pipeline.ingest.raw import Source
 from pipeline.ingest.table import TableSource
@@ -32,7 +32,7 @@ def _table(settings: "Settings", project: Project, _: Path) -> TableSource:
 
 READERS: "dict[str, Callable[[Settings, Project, Path], Source]]" = {
     "demo": lambda settings, *_: Demo(**settings.demo.model_dump()),
-    "dvbpr": lambda settings, *_: DVBPR(Path(settings.source.path)),
+    "dvbpr": lambda settings, _, scratch: DVBPR(Path(settings.source.path), scratch),
     "table": _table,
     "amazon_reviews": _amazon_reviews,
 }

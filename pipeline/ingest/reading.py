@@ -1,14 +1,18 @@
 """A source as it is read: every image checked, every identifier made sure of, every refusal counted."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from array import array
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from pipeline import images
 from pipeline.catalogue import tables
+from pipeline.catalogue.images import DigestRows
 from pipeline.core import provenance
 from pipeline.core.errors import SourceError, Unusable
 from pipeline.core.progress import Counter, Progress
@@ -36,24 +40,68 @@ class ImageBank(Protocol):
         ...
 
 
+class ImagesOf:
+    """Which image each item has, in some 40 bytes an item: their ids go by their digests.
+
+    >>> images = ImagesOf()
+    >>> images.add("hat", 7)
+    >>> images.add("tie", None)
+    >>> "hat" in images, images["hat"], images["tie"], images.pictured, "cap" in images
+    (True, 7, None, 1, False)
+    """
+
+    def __init__(self) -> None:
+        self._items = DigestRows()
+        self._images = array("q")  # the image's row; -1 where there is none
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __contains__(self, item_id: str) -> bool:
+        return self._items.row(_digest(item_id)) is not None
+
+    def __getitem__(self, item_id: str) -> int | None:
+        """The image's row; None where the item has none. Raises KeyError for an unknown item."""
+        item = self._items.row(_digest(item_id))
+        if item is None:
+            raise KeyError(item_id)
+        image = self._images[item]
+        return None if image < 0 else image
+
+    def add(self, item_id: str, image: int | None) -> None:
+        """Notes an item that is not here yet, and its image's row."""
+        self._items.add(_digest(item_id))
+        self._images.append(-1 if image is None else image)
+
+    @property
+    def pictured(self) -> int:
+        """How many items have an image."""
+        return int((np.frombuffer(self._images, np.int64) >= 0).sum())
+
+    @property
+    def distinct(self) -> int:
+        """How many images they have."""
+        images = np.frombuffer(self._images, np.int64)
+        return len(np.unique(images[images >= 0]))
+
+
+def _digest(item_id: str) -> bytes:
+    return provenance.digest(item_id.encode("utf-8", "surrogatepass"))
+
+
 @dataclass(frozen=True)
 class Items:
     """The items of a source.
 
     Attributes:
         table: as ITEMS.
-        images: the image's row of each item; None where it has none.
+        images: of each item.
         seen: how many rows the source has.
     """
 
     table: Columns
-    images: Mapping[str, int | None]
+    images: ImagesOf
     seen: int
-
-    @property
-    def pictured(self) -> int:
-        """How many have an image."""
-        return sum(row is not None for row in self.images.values())
 
 
 @dataclass(frozen=True)
@@ -99,7 +147,7 @@ class Reading:
         without = self.rejects.counts["image", tables.NO_IMAGE]
         seen = {"item": items.seen, "image": len(items.images) - without}
         self.rejects.require_few(self._origin, seen, most=most_rejects)
-        _require(items.pictured, f"{self._origin}: no item has a usable image", self.rejects)
+        _require(items.images.pictured, f"{self._origin}: no item has a usable image", self.rejects)
 
     def purchases(self, items: Items) -> Purchases:
         """All purchases of these items."""
@@ -161,7 +209,7 @@ def _items(
 ) -> Items:
     """All items whose identifier is theirs alone; those without a usable image have a null."""
     rows, seen = Columns(tables.ITEMS, ("item_id",), parts), 0
-    images_of: dict[str, int | None] = {}
+    images_of = ImagesOf()
     for entry in entries:
         progress.add()
         seen += entry.count if isinstance(entry, Reject) else 1
@@ -177,7 +225,8 @@ def _items(
             rejects.add(_unpictured(entry))
         if not any(item.categories):
             rejects.add(Reject("item", item.item_id, UNLABELLED, item.file, item.line, is_fault=False))
-        images_of[item.item_id] = row = _row(entry, bank)
+        row = _row(entry, bank)
+        images_of.add(item.item_id, row)
         rows.add((item.item_id, row, item.categories, item.title))
     return Items(rows, images_of, seen)
 
@@ -197,9 +246,7 @@ def _row(entry: _CheckedItem, bank: ImageBank) -> int | None:
     return bank.append(entry.image, entry.digest) if row is None else row
 
 
-def _purchases(
-    source: Source, images_of: Mapping[str, int | None], rejects: Tally, *, parts: Path, progress: Counter
-) -> Purchases:
+def _purchases(source: Source, images_of: ImagesOf, rejects: Tally, *, parts: Path, progress: Counter) -> Purchases:
     """Purchases of known items, by user and time, of equal times in the source's order; and how many there were."""
     rows, seen = Columns(tables.PURCHASES, ("user_id", "time"), parts), 0
     for entry in source.purchases():
@@ -216,13 +263,14 @@ def _purchases(
     return Purchases(rows, seen)
 
 
-def _fault(purchase: RawPurchase, images_of: Mapping[str, int | None]) -> str | None:
+def _fault(purchase: RawPurchase, images_of: ImagesOf) -> str | None:
     """Why a purchase cannot be used, or not fully; None for a good one."""
     if not purchase.user_id:
         return "no user id"
-    if purchase.item_id not in images_of:
+    try:
+        return UNPICTURED if images_of[purchase.item_id] is None else None
+    except KeyError:
         return "unknown item"
-    return UNPICTURED if images_of[purchase.item_id] is None else None
 
 
 def _require(count: int, message: str, rejects: Tally) -> None:

@@ -116,8 +116,8 @@ def build_catalogue(
         reading.require_purchases(purchases, most_rejects)
         written = {"items": items.table.sorted(), "purchases": purchases.table.sorted()}
         _write(aside, written, reading.rejects, simulated=simulated)
-    distinct = len({row for row in items.images.values() if row is not None})
-    return Built(len(items.images), items.pictured, distinct, len(purchases.table), reading.rejects)
+    images = items.images
+    return Built(len(images), images.pictured, images.distinct, len(purchases.table), reading.rejects)
 
 
 def _write(folder: Path, written: dict[str, pl.LazyFrame], rejects: Tally, *, simulated: tables.Simulated) -> None:

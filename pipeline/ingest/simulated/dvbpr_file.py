@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
-from pipeline.ingest.dvbpr import SPLITS
+from pipeline.ingest.dvbpr.source import SPLITS
 from pipeline.ingest.simulated.python2 import Pickler
 from pipeline.ingest.simulated.shop import Item, Shop, item_of
 

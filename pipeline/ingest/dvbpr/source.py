@@ -5,92 +5,88 @@ users and items there are. Python 2 wrote items as byte strings and reviews as t
 may have either anywhere.
 """
 
+import heapq
 from collections.abc import Iterator
 from functools import partial
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 
 from pipeline.core.errors import SourceError, Unusable
 from pipeline.core.regular_file import LARGEST_IMAGE, open_regular
 from pipeline.ingest.allowance import ENTRY, IMAGE_FACTOR, IMAGE_FLOOR, NAME, Allowance
+from pipeline.ingest.dvbpr.content import read_objects
+from pipeline.ingest.dvbpr.keys import in_order, key_of, text_of
+from pipeline.ingest.dvbpr.standins import Span
+from pipeline.ingest.dvbpr.tables import TABLES, Table
 from pipeline.ingest.raw import RawItem, RawPurchase, Reject, Wrong, at_fault
-from pipeline.ingest.standins import Span
-from pipeline.ingest.unpickle import read_objects
 
 SPLITS = ("train", "validation", "test")
 ENTRIES = "[user_train, user_validation, user_test, Item, usernum, itemnum]"
 LONGEST_TITLE = 1 << 16  # bytes; longer than that is no title
 MOST_CATEGORIES = 1000  # of one item, names counted over all its paths
+MOST_IDS = 1 << 16  # of items that were bought, in memory
 
 
 class DVBPR:
-    """A file in the DVBPR layout; everything but the images is in memory.
+    """A file in the DVBPR layout; its records lie on the disk meanwhile, some 300 bytes an item, 100 a purchase.
 
     Args:
         path: the file, or a folder with a single .npy file.
+        scratch: the folder on whose disk they lie; None: the system's for temporary files.
 
     Raises:
         SourceError: it is missing, unreadable, or of another layout; of an iterator, that the file names the same
             things too often.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, scratch: Path | None = None):
         self.path = _only_file(path) if path.is_dir() else path
-        entries, self._size = read_objects(self.path)
-        if len(entries) != 6 or not all(isinstance(table, dict | list | tuple) for table in entries[:4]):
-            kinds = ", ".join(type(entry).__name__ for entry in islice(entries, 8))
+        content = read_objects(self.path, scratch)
+        entries = content.entries
+        if len(entries) != 6 or not all(isinstance(table, Table | dict | list | tuple) for table in entries[:TABLES]):
+            kinds = ", ".join(getattr(entry, "name", type(entry).__name__) for entry in islice(entries, 8))
             raise SourceError(f"{self.path}: an array of {len(entries)} entries ({kinds}); expected {ENTRIES}")
-        *self._purchases, items = (self._by_key(table) for table in entries[:4])
-        self._items = {key: items[key] for key in _in_order(items)}
-        self._ids = {key: _item_id(key, record) for key, record in self._items.items() if isinstance(record, dict)}
+        *self._purchases, self._items = [content.part(table) for table in entries[:TABLES]]
+        self._store, self._size = content.store, content.size
+        self._ids: dict[int | str, str | None] = {}
 
     def items(self) -> Iterator[RawItem | Reject]:
         """Yields the items by ascending index."""
         allowance = Allowance(self.path, self._size)
         images = Allowance(self.path, self._size, floor=IMAGE_FLOOR, factor=IMAGE_FACTOR)
-        for key, record in self._items.items():
-            allowance.spend(ENTRY + len(self._ids.get(key) or ""))
+        for key, record in self._store.entries(self._items):
+            item_id = _item_id(key, record)
+            allowance.spend(ENTRY + len(item_id or ""))
             try:
-                item = self._item(key, record, allowance)
-                images.spend(self._image_size(record))
+                item = self._item(item_id, record, allowance)
+                images.spend(_image_size(record))
                 yield item
             except Unusable as fault:
-                yield Reject("item", self._ids.get(key) or str(key), fault.reason, self.path.name, **at_fault(fault))
+                yield Reject("item", item_id or str(key), fault.reason, self.path.name, **at_fault(fault))
 
     def purchases(self) -> Iterator[RawPurchase | Reject]:
         """Yields each user's purchases, users by ascending key, splits in the order train, validation, test."""
         allowance = Allowance(self.path, self._size)
-        for user in _in_order(set().union(*self._purchases)):
-            for source_split, table in zip(SPLITS, self._purchases, strict=True):
-                reviews = table.get(user, ())
-                if isinstance(reviews, dict):
-                    reviews = (reviews,)
-                if not isinstance(reviews, list | tuple):
-                    allowance.spend(ENTRY)
-                    reason = "the user's purchases are not a list"
-                    yield Reject("purchase", "", reason, self.path.name, field=source_split, value=str(user)[:100])
-                    continue
-                for review in reviews:
-                    purchase = self._purchase(user, source_split, review)
-                    user_id = purchase.user_id if isinstance(purchase, RawPurchase) else ""
-                    allowance.spend(ENTRY + len(user_id) + len(purchase.item_id))
-                    yield purchase
+        tables = (
+            zip(repeat(split), self._store.entries(part)) for split, part in zip(SPLITS, self._purchases, strict=True)
+        )
+        for source_split, (user, reviews) in heapq.merge(*tables, key=lambda entry: in_order(entry[1][0])):
+            if isinstance(reviews, dict):
+                reviews = (reviews,)
+            if not isinstance(reviews, list | tuple):
+                allowance.spend(ENTRY)
+                reason = "the user's purchases are not a list"
+                yield Reject("purchase", "", reason, self.path.name, field=source_split, value=str(user)[:100])
+                continue
+            for review in reviews:
+                purchase = self._purchase(user, source_split, review)
+                user_id = purchase.user_id if isinstance(purchase, RawPurchase) else ""
+                allowance.spend(ENTRY + len(user_id) + len(purchase.item_id))
+                yield purchase
 
-    def _by_key(self, table: dict | list | tuple) -> dict[int | str, object]:
-        if not isinstance(table, dict):
-            return dict(enumerate(table))
-        keyed: dict[int | str, object] = {}
-        for name, value in table.items():
-            key = _key(name)
-            keyed[str(name) if key is None else key] = value
-        if len(keyed) < len(table):
-            raise SourceError(f"{self.path}: a table has the same index twice, as a number and as text")
-        return keyed
-
-    def _item(self, key: int | str, record: object, allowance: Allowance) -> RawItem:
+    def _item(self, item_id: str | None, record: object, allowance: Allowance) -> RawItem:
         if not isinstance(record, dict):
             raise Unusable("not a record")
-        item_id = self._ids[key]
         if item_id is None:
             raise Wrong("asin is not a short text", "asin", _field(record, "asin"))
         return RawItem(
@@ -106,11 +102,7 @@ class DVBPR:
         if isinstance(value, Span):
             allowance.spend(min(value.length, LONGEST_TITLE))
             value = _read(self.path, value) if value.length <= LONGEST_TITLE else None
-        return (_text(value) or "").strip()
-
-    def _image_size(self, record: object) -> int:
-        value = _field(record, "imgs") if isinstance(record, dict) else None
-        return value.length if isinstance(value, Span) and value.length <= LARGEST_IMAGE else 0
+        return (text_of(value) or "").strip()
 
     def _image(self, value: object) -> partial | None:
         return None if value is None else partial(_read_image, self.path, value)
@@ -134,13 +126,21 @@ class DVBPR:
             if not asin:
                 raise Wrong("no item", "productid", "")
             return asin
-        key = _key(index)
+        key = key_of(index)
         if key is None:
             raise Wrong("productid is not an index", "productid", index)
-        item_id = self._ids.get(key)
+        item_id = self._id_of(key)
         if item_id is None:
             raise Wrong("the item is not in the file", "productid", index)
         return item_id
+
+    def _id_of(self, key: int | str) -> str | None:
+        """The id of an item by its index; None where there is none."""
+        if key not in self._ids:
+            if len(self._ids) == MOST_IDS:
+                self._ids.clear()
+            self._ids[key] = _item_id(key, self._store.get(self._items, key))
+        return self._ids[key]
 
 
 def _only_file(folder: Path) -> Path:
@@ -153,41 +153,23 @@ def _only_file(folder: Path) -> Path:
     raise SourceError(f"{folder}: {len(paths)} .npy files in this folder ({names}); name the one to read")
 
 
-def _key(value: object) -> int | str | None:
-    """Spells a key in one way, whether a number, its digits or a name; None where it is none of these."""
-    if type(value) is int:
-        return value if value.bit_length() < 64 else None
-    text = _text(value)
-    if text and len(text) < 19 and text.isascii() and text.isdigit():
-        return int(text)
-    return text or None
-
-
-def _in_order(keys: dict | set) -> list[int | str]:
-    return sorted(keys, key=lambda key: (isinstance(key, str), key))
-
-
 def _field(record: dict, name: str) -> object:
     value = record.get(name.encode())
     return record.get(name) if value is None else value
 
 
-def _text(value: object) -> str | None:
-    """Gives bytes or text as text that can be written as UTF-8; None for anything else."""
-    if type(value) is str:
-        return value.encode("utf-8", "replace").decode("utf-8")  # a pickle can hold halves of characters
-    return value.decode("utf-8", "replace") if type(value) is bytes else None
-
-
 def _short_text(record: dict, name: str) -> str:
     value = _field(record, name)
-    text = "" if value is None else _text(value)
+    text = "" if value is None else text_of(value)
     if text is None:
         raise Wrong(f"{name} is not a short text", name, value)
     return text
 
 
-def _item_id(key: int | str, record: dict) -> str | None:
+def _item_id(key: int | str, record: object) -> str | None:
+    """The id of an item; None where it has none, or is no record."""
+    if not isinstance(record, dict):
+        return None
     try:
         return _short_text(record, "asin") or str(key)
     except Unusable:
@@ -205,7 +187,7 @@ def _paths(value: object, allowance: Allowance) -> list[list[str]]:
     if len(value) > MOST_CATEGORIES:
         raise too_many
     allowance.spend(NAME * len(value))
-    if value and all(_text(name) is not None for name in value):
+    if value and all(text_of(name) is not None for name in value):
         value = [value]
     if not all(isinstance(path, list | tuple) for path in value):
         raise Wrong("categories are not lists of text", "categories", value)
@@ -218,7 +200,7 @@ def _paths(value: object, allowance: Allowance) -> list[list[str]]:
 
 def _category(value: object) -> str:
     """A category's name without spaces around it."""
-    text = _text(value)
+    text = text_of(value)
     if text is None:
         raise Wrong("categories are not lists of text", "categories", value)
     return text.strip()
@@ -232,6 +214,11 @@ def _time(value: object) -> int:
     if type(value) is not int or value.bit_length() > 63:
         raise Wrong("the time is not a number of seconds", "unixReviewTime", value)
     return value
+
+
+def _image_size(record: object) -> int:
+    value = _field(record, "imgs") if isinstance(record, dict) else None
+    return value.length if isinstance(value, Span) and value.length <= LARGEST_IMAGE else 0
 
 
 def _read_image(path: Path, value: object) -> bytes:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from pipeline.core.errors import Unusable
+from pipeline.ingest.dvbpr.tables import Listed, shaped
 
 MOST_DIMENSIONS = 64  # numpy's own limit
 
@@ -48,9 +49,17 @@ class Span:
 
 
 class ObjectArray(list):
-    """Stands in for an array of objects: the list of its elements, of its rows where it has several dimensions."""
+    """Stands in for an array of objects: the list of its elements, of its rows where it has several dimensions.
 
-    __slots__ = ()
+    Attributes:
+        table: has the elements, and the list is empty, where the array is a table of the file's; else None.
+    """
+
+    __slots__ = ("table",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table: Listed | None = None
 
     def fill(self, state: object) -> None:
         """Takes the state that numpy pickled: (version, shape, dtype, is Fortran order, elements).
@@ -62,7 +71,7 @@ class ObjectArray(list):
         if type(state) is not tuple or len(state) != 5:
             raise ValueError("an array without its state")
         _, shape, _, is_fortran, elements = state
-        if type(elements) is not list:
+        if type(elements) not in (list, Listed):
             raise Refused("holds an array of something other than objects")
         if type(shape) is not tuple or len(shape) > MOST_DIMENSIONS or not all(type(size) is int for size in shape):
             raise ValueError("an array without a shape")
@@ -70,10 +79,10 @@ class ObjectArray(list):
             raise ValueError("an array whose shape and elements disagree")
         if is_fortran and len(shape) > 1:
             raise Refused("holds an array of several dimensions in Fortran order")
-        if elements:
-            for size in reversed(shape[1:]):
-                elements = [elements[i : i + size] for i in range(0, len(elements), size)]
-        self[:] = elements
+        if type(elements) is Listed:
+            self.table = elements.grouped(shape[0], shape[1:]) if elements and len(shape) > 1 else elements
+        else:
+            self[:] = shaped(elements, shape) if elements else []
 
 
 # What the names below stand for is never needed, only that it is they: these cannot even be called.
