@@ -73,14 +73,20 @@ class Many:
 
     def __init__(self, folder: Path, client: Machine, head: Machine, others: list[Machine]):
         self.folder, self.store = folder, Project(folder).store("lite0")
-        self._client, self._head, self._others = client, head, others
+        self._client, self._head, self._others, self._started = client, head, others, []
         bank(Project(folder).images, commented(jpeg(0, 32, 32), MANY))
         quick = {"engine": "torch", "precision": "float32", "batch_size": 256, "threads": 1}
         write_settings(folder / "params.yaml", {f"embed.{name}": value for name, value in quick.items()})
 
     def embed(self, *words: str) -> Running:
         """Starts the program."""
-        return self._client.start([*VISAGG, *WORDS, "embed", "lite0", *words], self.folder)
+        self._started.append(run := self._client.start([*VISAGG, *WORDS, "embed", "lite0", *words], self.folder))
+        return run
+
+    def end(self) -> None:
+        """Kills what a test that failed left running."""
+        for process in self._started:
+            process.kill()
 
     def cluster(self):
         """A cluster with a worker on each of four machines."""
@@ -101,7 +107,8 @@ def many(tmp_path):
     (folder := tmp_path / "project").mkdir()
     with machines(tmp_path, 6) as (client, head, *others):
         print(f"\nmachines with networks of their own: {'yes' if client.prefix else 'no'}; {MANY:,} images")
-        yield Many(folder, client, head, others)
+        yield (made := Many(folder, client, head, others))
+        made.end()
 
 
 def test_four_machines_and_many_images(many):

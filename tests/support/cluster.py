@@ -20,7 +20,7 @@ from tests.support.settings import ROOT
 
 DIM = 1024
 PORT = 8786
-SECONDS_TO_START = 120.0
+SECONDS_TO_START = 900.0
 PROGRAM = f"""
 from pipeline.cli.main import main
 from tests.support.extraction import with_tiny_backbones
