@@ -249,12 +249,12 @@ def test_a_dask_scheduler_that_is_not_there_or_has_no_workers_costs_one_line(who
     pytest.importorskip("distributed")
     monkeypatch.setattr(cluster, "SECONDS_TO_CONNECT", 0.5)
     status, lines = visagg("embed", "lite0", "--scheduler", "tcp://127.0.0.1:9")
-    assert status == 1 and lines == ["visagg: no dask scheduler answers at tcp://127.0.0.1:9 (OSError)"]
+    assert status == 1 and lines[-1] == "visagg: no dask scheduler answers at tcp://127.0.0.1:9 (OSError)"
     monkeypatch.setattr(cluster, "SECONDS_TO_CONNECT", 60)
     with dask_cluster(0) as address:
         status, lines = visagg("embed", "lite0", "--scheduler", address)
     said = f"visagg: the dask scheduler at {address} has no workers: start dask worker {address}"
-    assert status == 1 and lines == [said]
+    assert status == 1 and lines[-1] == said  # before it, on a busy machine, what the stage is for
 
 
 @pytest.mark.parametrize(
