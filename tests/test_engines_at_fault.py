@@ -5,10 +5,9 @@ import pytest
 
 from pipeline.core.errors import StageError, StoreError
 from pipeline.core.progress import Notes
-from pipeline.embed import parts
 from pipeline.embed.engines import choose
 from pipeline.embed.engines.engine import Engine
-from pipeline.embed.parts import Task, merge_parts
+from pipeline.embed.parts import merge_parts
 from pipeline.embed.stream import RunOptions, embed
 from pipeline.embed.target import Target
 from pipeline.embed.verify import Check, verify_sample
@@ -67,20 +66,3 @@ def test_a_damaged_part_is_to_be_embedded_again(images, tmp_path):
     with pytest.raises(StoreError, match=r"a part is not merged, embed it again: .*part.h5 is damaged") as refused:
         merge_parts(images, target, [part], console=Notes())
     assert "--rebuild" not in str(refused.value)
-
-
-def test_a_cluster_that_fails_costs_one_line(monkeypatch):
-    killed = type("KilledWorker", (Exception,), {"__module__": "distributed.scheduler"})
-
-    def failing(*_, **__):
-        def run(tasks):
-            raise killed("Attempted to run task 4 times\nand so on")
-            yield
-
-        return run
-
-    monkeypatch.setattr(parts.joblib, "Parallel", failing)
-    task = Task("images.h5", np.arange(3), {}, {}, embed_settings(), 1)
-    with pytest.raises(StageError, match=r"the workers were lost \(KilledWorker\)") as refused:
-        parts._run([task], Notes())
-    assert "\n" not in str(refused.value)

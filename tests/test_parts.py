@@ -5,13 +5,12 @@ import shutil
 import sys
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pytest
 
 from pipeline.catalogue.images import Images
 from pipeline.core.progress import Notes
-from pipeline.embed import parts
+from pipeline.embed import cluster, parts
 from pipeline.embed.parts import Work, Workers, part_path, parts_of, share
 from pipeline.embed.stream import RunOptions, embed
 from pipeline.embed.target import Target
@@ -23,7 +22,7 @@ from tests.support.extraction import with_tiny_backbones
 from tests.support.images import bank, jpeg
 from tests.support.program import call
 from tests.support.settings import embed_settings, write_settings
-from tests.support.workers import dawdle, die, embed_tiny_part
+from tests.support.workers import dawdle, die, doze, embed_tiny_part, lack, leave, lose
 
 WORDS = "--params", "params.yaml"
 IMAGES = 40
@@ -164,20 +163,21 @@ def test_a_worker_that_is_killed_or_never_done_costs_one_line(whole, monkeypatch
     assert not any("Traceback" in line for line in lines)
 
 
-@pytest.fixture
-def threads(monkeypatch):
-    """Makes workers threads of this process."""
+class ThisProcess(parts.Processes):
+    """Does the tasks itself, one after the other."""
 
-    @contextlib.contextmanager
-    def open_workers(workers):
-        with joblib.parallel_config(backend="threading"):
-            yield workers.jobs
-
-    monkeypatch.setattr(parts, "_open_workers", open_workers)
+    def results(self, do, tasks, seconds):
+        yield from enumerate(map(do, tasks))
 
 
 @pytest.fixture
-def tasks(threads, monkeypatch):
+def here(monkeypatch):
+    """Has this process do the tasks."""
+    monkeypatch.setattr(parts, "_open_crew", lambda workers: contextlib.nullcontext(ThisProcess(workers.jobs)))
+
+
+@pytest.fixture
+def tasks(here, monkeypatch):
     """The tasks that workers did so far."""
     done, embed_part = [], parts.embed_part
     monkeypatch.setattr(parts, "embed_part", lambda task: done.append(task) or embed_part(task))
@@ -205,7 +205,7 @@ def test_begun_anew_nothing_is_taken_over(whole, tasks):
     assert_whole(whole)
 
 
-def test_backbones_that_wait_for_the_same_images_share_a_worker_s_decoding(whole, threads, monkeypatch):
+def test_backbones_that_wait_for_the_same_images_share_a_worker_s_decoding(whole, here, monkeypatch):
     """Others get parts of their own, of what they wait for; more parts than workers where they would be too large."""
     monkeypatch.setattr(parts, "PART_IMAGES", 15)
     opened, digests = tiny(), Images(PROJECT.images).digests
@@ -227,31 +227,54 @@ def test_backbones_that_wait_for_the_same_images_share_a_worker_s_decoding(whole
     assert {weights for task in tasks for _, weights in task.backbones.values()} == {str(Path("weights.pth").resolve())}
 
 
-def test_a_dask_cluster_gives_the_bytes_of_one_run(whole):
-    """Its workers are threads of this process, to which tasks go through sockets, as to any."""
+@contextlib.contextmanager
+def dask_cluster(workers):
+    """A cluster whose workers are threads of this process, to which tasks go through sockets, as to any."""
     distributed = pytest.importorskip("distributed")
-    words = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "protocol": "tcp", "dashboard_address": ":0"}
-    with distributed.LocalCluster(**words) as cluster:
-        status, lines = visagg("embed", "lite0", "--scheduler", cluster.scheduler_address)
+    words = {"threads_per_worker": 1, "processes": False, "protocol": "tcp", "dashboard_address": ":0"}
+    with distributed.LocalCluster(n_workers=workers, **words) as opened:
+        yield opened.scheduler_address
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_dask_cluster_gives_the_bytes_of_one_run(whole, workers):
+    with dask_cluster(workers) as address:
+        status, lines = visagg("embed", "lite0", "--scheduler", address)
     assert status == 0, lines
     assert_whole(whole)
-    assert any(line.startswith("part 2 of 2: embed: 20 images in ") for line in lines)
+    assert any(line.startswith(f"part {workers} of {workers}: embed: {IMAGES // workers} images in ") for line in lines)
 
 
-def test_a_dask_scheduler_that_is_not_there_or_has_too_few_workers_costs_one_line(whole, monkeypatch):
-    distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr(parts, "SECONDS_TO_CONNECT", 0.5)
+def test_a_dask_scheduler_that_is_not_there_or_has_no_workers_costs_one_line(whole, monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(cluster, "SECONDS_TO_CONNECT", 0.5)
     status, lines = visagg("embed", "lite0", "--scheduler", "tcp://127.0.0.1:9")
-    assert status == 1 and lines == ["visagg: no dask scheduler answers at tcp://127.0.0.1:9 (OSError)"]
-    monkeypatch.setattr(parts, "SECONDS_TO_CONNECT", 60)
-    with distributed.LocalCluster(n_workers=0, processes=False, protocol="tcp", dashboard_address=":0") as empty:
-        status, lines = visagg("embed", "lite0", "--scheduler", address := empty.scheduler_address)
+    assert status == 1 and lines[-1] == "visagg: no dask scheduler answers at tcp://127.0.0.1:9 (OSError)"
+    monkeypatch.setattr(cluster, "SECONDS_TO_CONNECT", 60)
+    with dask_cluster(0) as address:
+        status, lines = visagg("embed", "lite0", "--scheduler", address)
     said = f"visagg: the dask scheduler at {address} has no workers: start dask worker {address}"
-    assert status == 1 and lines == [said]
-    words = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "protocol": "tcp", "dashboard_address": ":0"}
-    with distributed.LocalCluster(**words) as single:
-        status, lines = visagg("embed", "lite0", "--scheduler", single.scheduler_address)
-    assert status == 1 and lines[-1].endswith("has one thread: start a worker with --nthreads 2"), lines
+    assert status == 1 and lines[-1] == said  # before it, on a busy machine, what the stage is for
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        (leave, "or has had no workers for "),
+        (lose, "were killed over and over (at last tcp://lost)"),
+        (lack, "lacks a module (No module named 'pipeline'): install the same version"),
+        (doze, "a part took longer than 1 s"),
+    ],
+)
+def test_dask_workers_that_fail_cost_one_line(whole, monkeypatch, task, said):
+    monkeypatch.setattr(cluster, "SECONDS_WITHOUT_WORKERS", 1.0)
+    monkeypatch.setattr(parts, "SECONDS_TO_START", 1.0 if task is doze else 600.0)
+    monkeypatch.setattr(parts, "SECONDS_AN_IMAGE", 0.0)
+    monkeypatch.setattr(parts, "embed_part", task)
+    with dask_cluster(2) as address:
+        status, lines = visagg("embed", "lite0", "--scheduler", address)
+    assert status == 1 and lines[-1].startswith("visagg: ") and said in lines[-1]
+    assert not any("Traceback" in line for line in lines)
 
 
 def test_dask_that_is_not_installed_costs_one_line(whole, monkeypatch):

@@ -1,14 +1,13 @@
 """Stage one in parts: each part of the images goes to a store of its own, and the stores are merged.
 
-Parts run in processes of this machine or on the workers of a dask cluster, both through joblib, or by hand on machines
-that know nothing of each other. What travels is paths: workers see the same files, and one process writes a store.
+Parts run in processes of this machine, on the workers of a dask cluster, or by hand on machines that know nothing of
+each other. What travels is paths: workers see the same files, and one process writes a store.
 """
 
 import contextlib
-import logging
 import multiprocessing
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, CancelledError
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +16,11 @@ import joblib
 import numpy as np
 
 from pipeline.catalogue.images import Images
-from pipeline.core.errors import SettingsError, StageError, StoreError
+from pipeline.core.errors import StageError, StoreError
 from pipeline.core.lock import hold
 from pipeline.core.progress import Console, Notes
 from pipeline.embed.backbones.backbone import open_backbone
+from pipeline.embed.cluster import GOES_ON, Cluster, open_cluster, too_long
 from pipeline.embed.stream import CONSOLE, RunOptions, embed
 from pipeline.embed.target import Target, open_stores, report
 from pipeline.embeddings.store import Embeddings
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 PART_IMAGES = 8000  # at most: a part is what a worker that is lost may have to begin anew
 SECONDS_AN_IMAGE = 1.0  # a worker that needs longer is given up
 SECONDS_TO_START = 600.0
-SECONDS_TO_CONNECT = 10.0
 
 
 def share(images: int, index: int, count: int) -> np.ndarray:
@@ -116,6 +115,29 @@ class Workers:
 
 
 @dataclass(frozen=True)
+class Processes:
+    """Processes of this machine.
+
+    Attributes:
+        slots: how many tasks run at a time.
+    """
+
+    slots: int
+
+    def results(self, do: Callable, tasks: Sequence[Task], seconds: float) -> Iterator[tuple[int, list[str]]]:
+        """As `Cluster.results`, in the order of the tasks."""
+        run = joblib.Parallel(self.slots, backend="loky", timeout=seconds, return_as="generator")
+        try:
+            yield from enumerate(run(joblib.delayed(do)(task) for task in tasks))
+        except multiprocessing.TimeoutError:  # joblib's; no kin of the builtin one
+            raise too_long(seconds) from None
+        except BrokenExecutor as error:
+            raise StageError(
+                f"the workers were lost ({type(error).__name__}): killed, perhaps for want of memory; {GOES_ON}"
+            ) from None
+
+
+@dataclass(frozen=True)
 class Work:
     """What is to be done, whoever does it.
 
@@ -159,15 +181,15 @@ def embed_in_parts(work: Work, workers: Workers, *, rebuild: bool = False, conso
 
     Raises:
         SettingsError: when dask is not installed.
-        StageError: when no scheduler answers, workers are lost over and over, or no image can be read.
+        StageError: when no scheduler answers, it or its workers are lost, or no image can be read.
         StoreError: as `embed`.
     """
     targets = work.targets
-    with open_stores(Images(work.images), targets, rebuild=rebuild) as stores, _open_workers(workers) as slots:
+    with open_stores(Images(work.images), targets, rebuild=rebuild) as stores, _open_crew(workers) as crew:
         for target, store in zip(targets, stores, strict=True):
             _collect(target, store, rebuild=rebuild)
-        for tasks in work.tasks(stores, workers, slots):
-            _run(tasks, console)
+        for tasks in work.tasks(stores, workers, crew.slots):
+            _run(tasks, crew, console)
         for target, store in zip(targets, stores, strict=True):
             _collect(target, store)
         report(targets, stores, console, whole_catalogue=True)
@@ -200,34 +222,14 @@ def _resolved(model: str, weights: str) -> tuple[str, str]:
     return model, str(Path(weights).resolve()) if is_path else weights
 
 
-def _run(tasks: Sequence[Task], console: Console) -> None:
+def _run(tasks: Sequence[Task], crew: Cluster | Processes, console: Console) -> None:
     """Lets workers do some tasks, and says what they say."""
-    longest = max(len(task.rows) for task in tasks)
-    timeout = SECONDS_TO_START + SECONDS_AN_IMAGE * longest
-    run = joblib.Parallel(n_jobs=tasks[0].processes or -1, timeout=timeout, return_as="generator")
-    try:
-        with console.progress("embed", sum(len(task.rows) for task in tasks), "images") as progress:
-            for number, lines in enumerate(run(joblib.delayed(embed_part)(task) for task in tasks)):
-                progress.add(len(tasks[number].rows))
-                for line in lines:
-                    console.say(f"part {number + 1} of {len(tasks)}: {line}")
-    except multiprocessing.TimeoutError:  # joblib's; no kin of the builtin one
-        raise StageError(
-            f"a part of {longest} images took longer than {timeout:.0f} s: look at the workers (one that is killed "
-            "over and over, for want of memory, say); what is finished is kept"
-        ) from None
-    except Exception as error:
-        if not isinstance(error, BrokenExecutor | CancelledError) and not _is_of_dask(error):
-            raise
-        raise StageError(
-            f"the workers were lost ({type(error).__name__}): killed, perhaps for want of memory; what is finished is "
-            "kept, and the same command goes on from there"
-        ) from None
-
-
-def _is_of_dask(error: Exception) -> bool:
-    """Whether a cluster's own machinery failed: a worker killed again and again, a scheduler that is gone."""
-    return type(error).__module__.partition(".")[0] in ("distributed", "tornado")
+    seconds = SECONDS_TO_START + SECONDS_AN_IMAGE * max(len(task.rows) for task in tasks)
+    with console.progress("embed", sum(len(task.rows) for task in tasks), "images") as progress:
+        for number, lines in crew.results(embed_part, tasks, seconds):
+            progress.add(len(tasks[number].rows))
+            for line in lines:
+                console.say(f"part {number + 1} of {len(tasks)}: {line}")
 
 
 def embed_part(task: Task) -> list[str]:
@@ -253,27 +255,10 @@ def _slots_of_this_worker() -> int:
 
 
 @contextlib.contextmanager
-def _open_workers(workers: Workers) -> Iterator[int]:
-    """Lets joblib use processes, or a dask cluster; yields how many tasks run at a time."""
-    scheduler = workers.scheduler
-    if scheduler is None:
-        with joblib.parallel_config(backend="loky"):
-            yield workers.jobs
+def _open_crew(workers: Workers) -> Iterator[Cluster | Processes]:
+    """Who does the tasks."""
+    if workers.scheduler is None:
+        yield Processes(workers.jobs)
         return
-    try:
-        from distributed import Client
-    except ImportError:
-        raise SettingsError("dask is not installed: pip install 'visagg[dask]'") from None
-    for name in ("distributed", "distributed.client", "distributed.core"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # pages, when a scheduler is lost: one line says it
-    try:
-        client = Client(scheduler, timeout=SECONDS_TO_CONNECT)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise StageError(f"no dask scheduler answers at {scheduler} ({type(error).__name__})") from None
-    with client, joblib.parallel_config(backend="dask"):
-        slots = sum(worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
-        if not slots:
-            raise StageError(f"the dask scheduler at {scheduler} has no workers: start dask worker {scheduler}")
-        if slots == 1:  # joblib would then do the work in this process
-            raise StageError(f"the dask cluster at {scheduler} has one thread: start a worker with --nthreads 2")
-        yield slots
+    with open_cluster(workers.scheduler) as cluster:
+        yield cluster

@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -37,17 +38,17 @@ DRAWING = threading.Lock()  # weights are drawn from a generator that all thread
 OPENERS = ("stage", "parts", "verify", "finetune.stage")  # modules of stage one that open backbones by their name
 
 
-def open_tiny(*_: object) -> Backbone:
+def open_tiny(*_: object, dim: int = 16) -> Backbone:
     """In the place of `open_backbone`: the backbone of two layers, whatever was asked for; also in several threads."""
     with DRAWING:
-        return tiny()
+        return tiny(dim=dim)
 
 
-def with_tiny_backbones() -> ExitStack:
+def with_tiny_backbones(dim: int = 16) -> ExitStack:
     """A block in which every backbone has two layers, for the program in this process."""
     stack = ExitStack()
     for module in OPENERS:
-        stack.enter_context(patch(f"pipeline.embed.{module}.open_backbone", open_tiny))
+        stack.enter_context(patch(f"pipeline.embed.{module}.open_backbone", partial(open_tiny, dim=dim)))
     return stack
 
 
