@@ -56,7 +56,7 @@ def bought(name, user="u", time=0, source_split=None):
 def build(folder, items, purchases, threads=3):
     """The catalogue of a source: items by name, purchases, images, rejects as tuples."""
     build_catalogue(MadeUp(items, purchases), "the shop", folder, threads=threads)
-    tables = {name: Catalogue.open(folder).table(name) for name in TABLES}
+    tables = {name: Catalogue.open(folder).table(name).read() for name in TABLES}
     rows = {row["item_id"]: row for row in tables["items"].to_dicts()}
     return rows, tables["purchases"].rows(), Images(folder / "images.h5"), tables["rejects"].rows()
 
