@@ -8,7 +8,6 @@ import torch
 from pipeline.catalogue.labelled_sets import SETS, read_sets
 from pipeline.core import provenance
 from pipeline.core.errors import StageError, StoreError
-from pipeline.embeddings import store
 from pipeline.embeddings.store import Embeddings
 from pipeline.embeddings.writer import open_for_writing
 from pipeline.heads.classifier import build_head
@@ -73,7 +72,6 @@ def test_vectors_are_measured_once_an_image_and_standardised_but_for_padding(loa
 def test_vectors_that_stay_in_their_store_are_the_same_as_held_ones(load, monkeypatch):
     held = load("train")
     monkeypatch.setattr(vectors, "MOST_HELD", 0)
-    monkeypatch.setattr(store, "MOST_MAPPED", 2)
     stored = load("train")
     assert isinstance(held.vectors, HeldVectors) and isinstance(stored.vectors, StoredVectors)
     assert all(map(torch.equal, held.moments(), stored.moments()))

@@ -99,6 +99,28 @@ def test_vectors_come_back_in_float16_and_belong_to_their_images(store):
         assert_right(stored, rows)
 
 
+@pytest.mark.parametrize("rows", [[0, 1, 2, 3, 4, 5, 6], [6, 5, 4], [2, 2, 3, 0, 1], [4], []])
+def test_what_is_gathered_is_what_lies_there_though_it_comes_piece_by_piece(rows, store, monkeypatch):
+    stored, preadv = Embeddings(store), os.preadv
+    monkeypatch.setattr(os, "preadv", lambda file, parts, offset: preadv(file, [parts[0][:3]], offset))
+    gathered = stored.gather(np.array(rows, np.int64))
+    assert gathered.shape == (len(rows), DIM)
+    for row, vector in zip(rows, gathered, strict=True):
+        np.testing.assert_array_equal(vector, stored.peek(row))
+
+
+def test_a_file_that_is_cut_or_fails_after_it_was_opened_is_refused(store, monkeypatch):
+    stored = Embeddings(store)
+    monkeypatch.setattr(os, "preadv", Mock(side_effect=OSError(5, "Input/output error")))
+    with pytest.raises(StoreError, match="cannot be read: Input/output error"):
+        stored.gather(np.array([1]))
+    monkeypatch.undo()
+    os.truncate(store, stored.offsets["embedding"] + 3 * 2 * DIM + 1)
+    assert len(stored.gather(np.array([0, 1, 2]))) == 3
+    with pytest.raises(StoreError, match="has become shorter"):
+        stored.gather(np.array([2, 3]))
+
+
 def test_a_reopened_store_asks_for_the_rest_alone(tmp_path):
     path = tmp_path / "lite0.h5"
     with opened(path) as store:

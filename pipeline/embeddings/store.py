@@ -5,7 +5,9 @@ import math
 import mmap
 import operator
 import os
+import weakref
 import zlib
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,7 +21,6 @@ PENDING, DONE, UNREADABLE = 0, 1, 2
 UNREADABLE_MARK = b"unreadable"  # stands for the vector in such a row's checksum, so that a flipped status shows too
 TYPES = {"embedding": np.float16, "status": np.uint8, "digest": np.uint8, "crc": np.uint32}
 BLOCK = 4096  # rows copied or checked at a time
-MOST_MAPPED = 4096  # rows gathered before mapped memory is given back: the system maps up to 64 KiB around each
 CACHED = 256  # rows whose vectors stay in a processor's cache from one look at them to the next
 USER_BLOCK = 512  # the file's first bytes, which HDF5 leaves alone; the seal is there
 SEAL = b"visagg embedding store; rows from, to, and the checksum of all else:"
@@ -71,12 +72,13 @@ class Embeddings:
         if shapes != expected or self.dim < 1 or self.fingerprint["dim"] != self.dim or self.parameters < 0:
             raise ValueError("its parts do not fit each other")
 
-        self._gathered = 0
-        self._file = mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ)
+        self._descriptor = os.dup(content.fileno())
+        weakref.finalize(self, os.close, self._descriptor)
+        whole = mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ)
 
         def mapped(name: str) -> np.ndarray:
             offset = self.offsets[name] if rows else 0  # nothing lies nowhere
-            flat = np.frombuffer(self._file, TYPES[name], math.prod(shapes[name]), offset)
+            flat = np.frombuffer(whole, TYPES[name], math.prod(shapes[name]), offset)
             return flat.reshape(shapes[name])
 
         self._vectors = mapped("embedding")
@@ -121,14 +123,25 @@ class Embeddings:
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """As `read`, of rows that were read before: integer [m] to float16 [m, d], not checked once more.
 
-        What the system maps of the file on the way counts as this process's memory until it is given back.
+        They are read, not mapped: the system maps much around each, which takes longer and counts as memory.
         """
-        vectors = self._vectors[rows]
-        self._gathered += len(rows)
-        if self._gathered > MOST_MAPPED:
-            self._file.madvise(mmap.MADV_DONTNEED)
-            self._gathered = 0
+        vectors = np.empty((len(rows), self.dim), TYPES["embedding"])
+        content, width = memoryview(vectors.reshape(-1).view(np.uint8).data), vectors.strides[0]
+        edges = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
+        for first, stop in pairwise(edges if len(rows) else []):  # neighbours at once
+            self._fill(content[first * width : stop * width], self.offsets["embedding"] + int(rows[first]) * width)
         return vectors
+
+    def _fill(self, content: memoryview, offset: int) -> None:
+        """Fills memory with what is in the file from a byte on."""
+        while len(content):
+            try:
+                count = os.preadv(self._descriptor, [content], offset)
+            except OSError as error:
+                raise StoreError(f"{self.path} cannot be read: {error.strerror or error}") from None
+            if not count:
+                raise StoreError(f"{self.path} has become shorter since it was opened")
+            content, offset = content[count:], offset + count
 
     def peek(self, row: int) -> np.ndarray:
         """A row's vector as it stands in the file, float16 [d], not checked: for those who look for damage."""
