@@ -56,9 +56,11 @@ def test_a_split_is_its_own_sets_with_the_vectors_of_their_images(load):
     assert validation.set_ids == ["d"] and validation.vectors.take(torch.arange(3)).tolist() == [v[0], v[3], NOTHING]
 
 
-def test_vectors_are_measured_once_an_image_and_standardised_but_for_padding(load, monkeypatch):
+@pytest.mark.parametrize("block", [1, 3, 1024])
+def test_vectors_are_measured_once_an_image_and_standardised_but_for_padding(load, monkeypatch, block):
+    monkeypatch.setattr(vectors, "BLOCK", block)
     train, head, distinct = load("train"), build_head(PRESETS["average_fc"], dim=3, classes=3), VECTORS[[0, 1, 2, 4]]
-    mean, std = train.moments()
+    mean, std = train.moments
     np.testing.assert_allclose([mean.numpy(), std.numpy()], [distinct.mean(0), distinct.std(0)], rtol=1e-6)
     standard = train.standardised(mean, std).batch(slice(None))
     np.testing.assert_allclose(standard.x[1], (VECTORS[:3] - distinct.mean(0)) / distinct.std(0), rtol=1e-5)
@@ -74,10 +76,10 @@ def test_vectors_that_stay_in_their_store_are_the_same_as_held_ones(load, monkey
     monkeypatch.setattr(vectors, "MOST_HELD", 0)
     stored = load("train")
     assert isinstance(held.vectors, HeldVectors) and isinstance(stored.vectors, StoredVectors)
-    assert all(map(torch.equal, held.moments(), stored.moments()))
+    assert all(map(torch.equal, held.moments, stored.moments))
     wider = torch.arange(6.0).reshape(3, 2)
     head = build_head(PRESETS["average_fc"], dim=2, classes=3)
-    ways = [data.standardised(*data.moments()).mapped(lambda x: x @ wider) for data in (held, stored)]
+    ways = [data.standardised(*data.moments).mapped(lambda x: x @ wider) for data in (held, stored)]
     first, second = (data.batch(slice(None)) for data in ways)
     assert torch.equal(first.x, second.x) and torch.equal(first.mask, second.mask) and not second.x[~second.mask].any()
     for data in ways:

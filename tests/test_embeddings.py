@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.core import provenance
 from pipeline.core.errors import StageError, StoreError
+from pipeline.embeddings import held
 from pipeline.embeddings.store import DONE, UNREADABLE, Embeddings
 from pipeline.embeddings.writer import open_for_repair, open_for_writing
 from tests.support.settings import ROOT
@@ -99,14 +100,27 @@ def test_vectors_come_back_in_float16_and_belong_to_their_images(store):
         assert_right(stored, rows)
 
 
+@pytest.mark.parametrize("kept", [[], [4, 1, 6], [0, 1, 2, 4, 6]])
 @pytest.mark.parametrize("rows", [[0, 1, 2, 3, 4, 5, 6], [6, 5, 4], [2, 2, 3, 0, 1], [0, 2, 4, 5], [4], []])
-def test_what_is_gathered_is_what_lies_there_though_it_comes_piece_by_piece(rows, store, monkeypatch):
+def test_what_is_gathered_is_what_lies_there_though_it_comes_piece_by_piece(rows, kept, store, monkeypatch):
     stored, preadv = Embeddings(store), os.preadv
+    for some in (kept[:2], kept):  # some are held already
+        stored.hold(np.array(some, np.int64), stored.read(np.array(some, np.int64)))
     monkeypatch.setattr(os, "preadv", lambda file, parts, offset: preadv(file, [parts[0][:3]], offset))
     gathered = stored.gather(np.array(rows, np.int64))
     assert gathered.shape == (len(rows), DIM)
     for row, vector in zip(rows, gathered, strict=True):
         np.testing.assert_array_equal(vector, stored.peek(row))
+
+
+def test_no_more_is_held_than_there_is_room_for(store, monkeypatch):
+    monkeypatch.setattr(held, "MOST_BYTES", 2 * 2 * DIM)
+    stored, asked, preadv = Embeddings(store), [], os.preadv
+    for rows in ([4, 1], [4, 1, 6]):
+        stored.hold(np.array(rows), stored.read(np.array(rows)))
+    monkeypatch.setattr(os, "preadv", lambda file, parts, offset: asked.append(offset) or preadv(file, parts, offset))
+    stored.gather(np.array([1, 4, 1, 6]))
+    assert asked == [stored.offsets["embedding"] + 6 * 2 * DIM]
 
 
 def test_a_file_that_is_cut_or_fails_after_it_was_opened_is_refused(store, monkeypatch):

@@ -2,6 +2,7 @@
 
 import shutil
 
+import joblib
 import numpy as np
 import polars as pl
 import pytest
@@ -9,6 +10,8 @@ from sklearn.metrics import average_precision_score, f1_score
 
 from pipeline.catalogue.labelled_sets import SETS
 from pipeline.core.errors import StageError, StoreError
+from pipeline.core.processes import in_processes
+from pipeline.evaluation import evaluate as evaluation
 from pipeline.evaluation import results
 from pipeline.evaluation.evaluate import evaluate
 from pipeline.evaluation.popularity import evaluate_popularity
@@ -57,6 +60,26 @@ def test_all_compared_heads_are_scored_unless_some_are_named(world, copy):
     assert [path.name for path in copy.results("old", "average").parent.iterdir()] == ["average"]
     evaluate(copy.project, "old", (), copy.settings)
     assert contents(copy.project.root / "cache/results") == contents(world.project.root / "cache/results")
+
+
+def test_processes_write_the_same_bytes_as_one_does(world, copy, monkeypatch):
+    monkeypatch.setattr(evaluation, "LEAST_WORK", 0)
+    monkeypatch.setattr(evaluation.joblib, "cpu_count", lambda: 2)
+    asked = []
+    monkeypatch.setattr(
+        evaluation,
+        "in_processes",
+        lambda *what, jobs, **how: asked.append(jobs) or in_processes(*what, jobs=jobs, **how),
+    )
+    evaluate(copy.project, "old", (), copy.settings)
+    assert asked == [2] and contents(copy.project.root / "cache/results") == contents(
+        world.project.root / "cache/results"
+    )
+
+
+def test_many_cells_are_measured_by_few_processes():
+    jobs = [evaluation._jobs(cells, runs=24, resamples=500) for cells in (10, 10**6, 10**7, 10**9)]
+    assert jobs == [1, min(joblib.cpu_count(), 4), 1, 1]
 
 
 def test_a_head_that_is_not_compared_leaves_the_graph_s_folders_alone(world):

@@ -68,8 +68,8 @@ ONLY_IMPORTERS = {
     "pickle": {"ingest"},
     "click": {"cli"},
 }
-# Messages, bars, paths, locks, how a file is put in its place: no result depends on them, so no stage runs for them.
-CORE = {f"pipeline.core.{name}" for name in ("errors", "failure", "files", "lock", "progress")}
+# Messages, bars, paths, locks, processes, how a file gets to its place: no result depends on them, nor does a stage.
+CORE = {f"pipeline.core.{name}" for name in ("errors", "failure", "files", "lock", "processes", "progress")}
 NOT_DEPENDED_ON = {*CORE, "pipeline.project"}
 NEEDS_TORCH = {"train", "evaluate", "references", "conditions", "cost", "ablate", "swap", "merge"}
 MOST_ENTRIES, MOST_LINES_A_FILE, MOST_LINES_A_FUNCTION, MOST_PARAMETERS, MOST_POSITIONAL = 20, 300, 40, 6, 3

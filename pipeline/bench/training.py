@@ -179,7 +179,7 @@ def _plain_rate(spec: HeadSpec, sets: Sets, settings: "TrainSettings") -> float:
     torch.set_num_threads(joblib.cpu_count())
     head = build_head(spec, sets.data.train.vectors.dim, sets.data.train.y.shape[1])
     if spec.standardised:
-        head.standardise(*sets.data.train.moments())
+        head.standardise(*sets.data.train.moments)
     loader = DataLoader(
         RowsFromFile(sets.store, sets.rows, sets.data.train.y),
         settings.batch_size,

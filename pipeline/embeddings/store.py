@@ -16,6 +16,7 @@ import numpy as np
 
 from pipeline.core import provenance
 from pipeline.core.errors import StoreError
+from pipeline.embeddings.held import HeldRows
 
 PENDING, DONE, UNREADABLE = 0, 1, 2
 UNREADABLE_MARK = b"unreadable"  # stands for the vector in such a row's checksum, so that a flipped status shows too
@@ -81,7 +82,7 @@ class Embeddings:
             flat = np.frombuffer(whole, TYPES[name], math.prod(shapes[name]), offset)
             return flat.reshape(shapes[name])
 
-        self._vectors = mapped("embedding")
+        self._vectors, self._held = mapped("embedding"), HeldRows(rows, self.dim)
         self.status, self.digests, self._crc = (np.array(mapped(name)) for name in ("status", "digest", "crc"))
 
     def __len__(self) -> int:
@@ -120,16 +121,20 @@ class Embeddings:
         self._require(rows, self._right(rows, vectors))
         return vectors
 
-    def gather(self, rows: np.ndarray) -> np.ndarray:
-        """As `read`, of rows that were read before: integer [m] to float16 [m, d], not checked once more.
+    def hold(self, rows: np.ndarray, vectors: np.ndarray) -> None:
+        """Keeps vectors that `read` gave in memory, for `gather`, as far as a constant allows; each row named once."""
+        self._held.add(rows, vectors)
 
-        They are read, not mapped: the system maps much around each, which takes longer and counts as memory.
-        """
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """As `read`, of rows that were read before: integer [m] to float16 [m, d], not checked once more."""
         vectors = np.empty((len(rows), self.dim), TYPES["embedding"])
         content, width = memoryview(vectors.reshape(-1).view(np.uint8).data), vectors.strides[0]
-        edges = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
-        for first, stop in pairwise(edges if len(rows) else []):  # neighbours at once
-            self._fill(content[first * width : stop * width], self.offsets["embedding"] + int(rows[first]) * width)
+        away = self._held.fill(vectors, rows)
+        edges = [0, *(np.flatnonzero((np.diff(away) != 1) | (np.diff(rows[away]) != 1)) + 1).tolist(), len(away)]
+        # Read, not mapped: the system maps much around each row, which takes longer and counts as memory.
+        for first, stop in pairwise(edges if len(away) else []):  # neighbours at once
+            place, offset = int(away[first]) * width, self.offsets["embedding"] + int(rows[away[first]]) * width
+            self._fill(content[place : place + (stop - first) * width], offset)
         return vectors
 
     def _fill(self, content: memoryview, offset: int) -> None:

@@ -1,10 +1,12 @@
 """The stage: scores the test split, once a head."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+import joblib
 import numpy as np
 import polars as pl
 import torch
@@ -14,11 +16,12 @@ from pipeline.core.errors import StageError
 from pipeline.core.failure import BEGINS_ANEW, keeping
 from pipeline.core.files import write_aside
 from pipeline.core.lock import hold
+from pipeline.core.processes import in_processes
 from pipeline.core.progress import Progress
 from pipeline.embeddings.store import Embeddings
 from pipeline.evaluation import results
 from pipeline.evaluation.overview import overview
-from pipeline.metrics.measure import Predictions, Protocol, Segment, main_values, measure, per_set, segments
+from pipeline.metrics.measure import Predictions, Protocol, Segment, main_values, measure_seed, segments
 from pipeline.project import Project
 from pipeline.training import checkpoint, dataset
 from pipeline.training.checkpoint import TrainedHead
@@ -28,6 +31,10 @@ if TYPE_CHECKING:
     from pipeline.heads.classifier import SetClassifier
     from pipeline.settings.sections import EvaluateSettings
     from pipeline.settings.settings import Settings
+
+
+LEAST_WORK = 1 << 30  # pairs of a set and a label, times resamples: some ten seconds
+MOST_BYTES, BYTES_A_CELL = 1 << 30, 256  # of processes that measure, at the most and for each pair
 
 
 def evaluate(
@@ -115,37 +122,53 @@ def score(
     """
     for head in trained.values():
         head.require(store, test.sets)
-    with Progress("evaluate", len(trained), "heads") as progress:
-        values = {}
+    runs, cells = sum(len(head.seeds) for head in trained.values()), test.data.y.numel()
+    jobs = _jobs(cells, runs, resamples=test.protocol.resamples)
+    values = {}
+    with (
+        closing(in_processes(measure_seed, _tasks(trained, test), jobs=jobs, window=jobs + 1)) as measured,
+        Progress("evaluate", len(trained), "heads") as progress,
+    ):
         for name, head in trained.items():
-            values[name] = _evaluate(head, test, folders[name])
+            parts = [next(measured) for _ in head.seeds]
+            values[name] = _write(head, parts, test, folder=folders[name])
             progress.add()
     return values
 
 
-def _evaluate(head: TrainedHead, test: TestSplit, folder: Path) -> dict[str, float]:
-    """Scores one head and writes its results; returns its main metric values."""
-    data, truth = test.data, test.data.truth()
-    predictions = [
-        _predictions(of_seed, data, truth, threshold=threshold)
-        for of_seed, threshold in zip(head.heads, head.thresholds, strict=True)
-    ]
-    values = measure(predictions, head.seeds, test.protocol)
-    shown = _shown(data, head.heads[0])
-    frames = [
-        pl.concat([shown, per_set(predicted, seed, test.protocol.ks)], how="horizontal")
-        for predicted, seed in zip(predictions, head.seeds, strict=True)
-    ]
-    digest = test.sets.digest
-    results.write(folder, values, sets_digest=digest, sets=pl.concat(frames), training=_training(head))
+def _jobs(cells: int, runs: int, *, resamples: int) -> int:
+    """How many processes measure: one a core, where there is more to do than to start them, and memory for them.
+
+    Args:
+        cells: pairs of a set and a label.
+        runs: how many seeds of heads are measured.
+        resamples: of the users.
+    """
+    if cells * runs * resamples < LEAST_WORK:
+        return 1
+    return max(1, min(joblib.cpu_count(), runs, MOST_BYTES // (cells * BYTES_A_CELL)))
+
+
+def _tasks(trained: Mapping[str, TrainedHead], test: TestSplit) -> Iterator[tuple[Predictions, int, Protocol]]:
+    """What `measure_seed` is asked for, head by head and seed by seed."""
+    truth = test.data.truth()
+    for head in trained.values():
+        answers = zip(head.heads, dataset.logits_of(head.heads, test.data), head.thresholds, head.seeds, strict=True)
+        for of_seed, logits, threshold, seed in answers:
+            # with calibration and without
+            scores, plain = (torch.sigmoid(some).numpy() for some in (logits, of_seed.uncalibrated(logits)))
+            yield Predictions(scores, truth, threshold, plain), seed, test.protocol
+
+
+def _write(
+    head: TrainedHead, parts: Sequence[tuple[pl.DataFrame, pl.DataFrame]], test: TestSplit, *, folder: Path
+) -> dict[str, float]:
+    """Writes one head's results, of each seed's values and values set by set; returns its main metric values."""
+    values = pl.concat(of_seed for of_seed, _ in parts)
+    shown = _shown(test.data, head.heads[0])
+    sets = pl.concat(pl.concat([shown, of_seed], how="horizontal") for _, of_seed in parts)
+    results.write(folder, values, sets_digest=test.sets.digest, sets=sets, training=_training(head))
     return main_values(values)
-
-
-def _predictions(head: "SetClassifier", data: Dataset, truth: np.ndarray, *, threshold: float) -> Predictions:
-    """What one seed says of the sets, and what it would say without its calibration."""
-    logits = dataset.logits(head, data)
-    scores, uncalibrated = (torch.sigmoid(values).numpy() for values in (logits, head.uncalibrated(logits)))
-    return Predictions(scores, truth, threshold, uncalibrated)
 
 
 def _shown(data: Dataset, head: "SetClassifier") -> pl.DataFrame:

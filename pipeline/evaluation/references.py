@@ -120,7 +120,7 @@ def nearest(images: Dataset, sets: Dataset, ks: Sequence[int]) -> dict[int, np.n
     """
     from sklearn.neighbors import NearestNeighbors
 
-    mean, std = images.moments()
+    mean, std = images.moments
     images, sets = images.standardised(mean, std), sets.standardised(mean, std)
     known = np.unique(np.linspace(0, len(images) - 1, min(len(images), MOST_KNOWN)).round().astype(np.int64))
     finder = NearestNeighbors(n_neighbors=max(ks), algorithm="brute", metric="cosine")

@@ -146,6 +146,11 @@ def measure(predictions: Sequence[Predictions], seeds: Sequence[int], protocol: 
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
+def measure_seed(predictions: Predictions, seed: int, protocol: Protocol) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """One seed's part of `measure`, and its values set by set, as `per_set` has them."""
+    return measure([predictions], [seed], protocol), per_set(predictions, seed, protocol.ks)
+
+
 def main_values(values: pl.DataFrame) -> dict[str, float]:
     """Means over seeds of what is not about a segment: those of OVERALL, and F1 at k; of a frame of SCHEMA.
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import blake2b
 
 import numpy as np
 import polars as pl
@@ -9,13 +11,14 @@ import torch
 from torch import Tensor
 
 from pipeline.catalogue.labelled_sets import Sets, label_matrix
+from pipeline.core import provenance
 from pipeline.core.errors import StageError
 from pipeline.embeddings.store import Embeddings
 from pipeline.heads.classifier import SetClassifier
 from pipeline.training.vectors import Map, Vectors, open_vectors
 
 SMALLEST_STD = 1e-6
-SCORING_BATCH = 512  # sets scored at a time; scoring needs no gradient and little memory
+SCORING_BATCH = 128  # sets scored at a time; more are no faster, and take memory
 
 
 @dataclass(frozen=True)
@@ -77,16 +80,31 @@ class Dataset:
         """The same sets with what a function makes of each vector: float32 [k, d] to float32 [k, d'], row by row."""
         return replace(self, vectors=self.vectors.mapped(function))
 
+    @cached_property
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the distinct images' vectors, float32 [d] each, summed in float64.
 
         A dimension that does not vary has a deviation of 1: less its mean, it is left as it is.
         """
-        count = len(self.vectors)
-        mean = _sum(block.double().sum(0) for block in self.vectors.blocks()) / count
-        squares = _sum((block.double() - mean).square().sum(0) for block in self.vectors.blocks())
-        std = (squares / count).sqrt().float()
-        return mean.float(), torch.where(std > SMALLEST_STD, std, 1.0)
+        near = next(self.vectors.blocks()).double().mean(0)  # sums of squares about it lose no digit
+        total = squares = torch.zeros_like(near)
+        for block in self.vectors.blocks():
+            away = block.double().sub_(near)
+            total = total + away.sum(0)
+            squares = squares + away.square_().sum(0)
+        mean = total / len(self.vectors)
+        std = (squares / len(self.vectors) - mean.square()).clamp_min(0).sqrt().float()
+        return (near + mean).float(), torch.where(std > SMALLEST_STD, std, 1.0)
+
+    @cached_property
+    def digest(self) -> str:
+        """A digest of all that it holds."""
+        total = blake2b(digest_size=provenance.DIGEST_BYTES)
+        for tensor in (self.rows, self.mask, self.y, *self.vectors.blocks()):
+            array = np.ascontiguousarray(tensor.numpy())
+            total.update(f"{array.dtype.str} {array.shape}\n".encode())
+            total.update(array.data)
+        return total.hexdigest()
 
 
 def load(sets: Sets, store: Embeddings, split: str) -> Dataset:
@@ -161,13 +179,6 @@ def logits_of(heads: Sequence[SetClassifier], data: Dataset) -> list[Tensor]:
     if any(values.isnan().any() for values in found):
         raise StageError("a score is not finite: the head's parameters have overflowed; lower train.learning_rates")
     return found
-
-
-def _sum(parts: Iterator[Tensor]) -> Tensor:
-    total = next(parts)
-    for part in parts:
-        total = total + part
-    return total
 
 
 def _pad(lists: list[np.ndarray], padding: int, least: int) -> tuple[np.ndarray, np.ndarray]:

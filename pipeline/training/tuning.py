@@ -71,12 +71,14 @@ def tune(
         StageError: when a loss or a score is not finite.
     """
     settings = within_most_steps(settings, sets=len(data.train))
-    mean, std = data.train.moments()
+    made_from = {"spec": spec.model_dump(), "training": settings.model_dump(include=OF_A_RUN)}
+    key = kept.key(made_from, data.train, data.validation)
+    mean, std = data.train.moments
     if spec.standardised:
         data = Data(data.train.standardised(mean, std), data.validation.standardised(mean, std))
     torch.set_num_threads(1)  # a run is one thread's work, so that its result knows nothing of the cores
     with Progress(name, most_epochs(spec, settings), "epochs") as progress:
-        tuned = Tuner(spec, data, settings, kept=kept, watch=Watch(progress)).tune()
+        tuned = Tuner(spec, data, settings, kept=kept, key=key, watch=Watch(progress)).tune()
     if spec.standardised:
         for run in tuned.kept:
             run.head.standardise(mean, std)
@@ -118,10 +120,11 @@ def _dropouts(spec: HeadSpec, settings: "TrainSettings") -> list[float]:
 class Tuner:
     """Tuning of one head, as `tune` says, on vectors that are standardised already."""
 
-    def __init__(self, spec: HeadSpec, data: Data, settings: "TrainSettings", *, kept: KeptRuns, watch: Watch):
-        self._spec, self._data, self._settings, self._kept, self._watch = spec, data, settings, kept, watch
-        made_from = {"spec": spec.model_dump(), "training": settings.model_dump(include=OF_A_RUN)}
-        self._key = kept.key(made_from, data.train, data.validation)
+    def __init__(
+        self, spec: HeadSpec, data: Data, settings: "TrainSettings", *, kept: KeptRuns, key: str, watch: Watch
+    ):
+        self._spec, self._data, self._settings = spec, data, settings
+        self._kept, self._key, self._watch = kept, key, watch
 
     def tune(self) -> Tuned:
         """Makes the runs."""

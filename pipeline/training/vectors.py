@@ -1,5 +1,5 @@
-"""Vectors of the images that some sets show: in memory where they are few, else gathered from their store when asked
-for, so that memory does not grow with the catalogue.
+"""Vectors of the images that some sets show: a table in memory where they are few, else gathered from their store when
+asked for, which holds no more of them than a constant allows, so that memory does not grow with the catalogue.
 """
 
 from abc import ABC, abstractmethod
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from pipeline.embeddings.store import Embeddings
 
-MOST_HELD = 1 << 27  # bytes of vectors that are held in memory
-BLOCK = 4096  # images read at a time
+MOST_HELD = 1 << 27  # bytes of vectors that are made a table
+BLOCK = 1024  # images read at a time
 
 Map = Callable[[Tensor], Tensor]
 
@@ -87,7 +87,7 @@ class HeldVectors(Vectors):
 
 
 class StoredVectors(Vectors):
-    """Vectors that stay in their store.
+    """Vectors that their store is asked for.
 
     Args:
         store: where they are.
@@ -104,13 +104,10 @@ class StoredVectors(Vectors):
 
     def take(self, positions: Tensor) -> Tensor:
         """As Vectors has it."""
-        shown = positions < len(self)
-        vectors = self._through(torch.from_numpy(self._store.gather(self._images[positions[shown].numpy()])).float())
-        if len(vectors) == len(positions):
-            return vectors
-        filled = vectors.new_zeros(len(positions), self.dim)
-        filled[shown] = vectors
-        return filled
+        images = self._images[positions.clamp_max(len(self) - 1).numpy()]  # something for padding, until it is zeros
+        vectors = self._through(torch.from_numpy(self._store.gather(images)).float())
+        vectors[positions == len(self)] = 0
+        return vectors
 
     def table(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """As Vectors has it: those that are asked for, each once."""
@@ -136,7 +133,10 @@ def open_vectors(store: Embeddings, images: np.ndarray) -> Vectors:
     held = (len(images) + 1) * store.dim * np.dtype(np.float32).itemsize <= MOST_HELD
     table = torch.zeros(len(images) + 1 if held else 0, store.dim)
     for start in range(0, len(images), BLOCK):
-        block = store.read(images[start : start + BLOCK])
+        rows = images[start : start + BLOCK]
+        block = store.read(rows)
         if held:
-            table[start : start + len(block)] = torch.from_numpy(block)
+            table[start : start + len(rows)] = torch.from_numpy(block)
+        else:
+            store.hold(rows, block)
     return HeldVectors(table) if held else StoredVectors(store, images)
