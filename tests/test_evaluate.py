@@ -15,6 +15,7 @@ from pipeline.evaluation import evaluate as evaluation
 from pipeline.evaluation import results
 from pipeline.evaluation.evaluate import evaluate
 from pipeline.evaluation.popularity import evaluate_popularity
+from pipeline.metrics import bootstrap
 from pipeline.metrics.calibration import expected_calibration_error
 from pipeline.metrics.measure import OVERALL, main_values
 from pipeline.project import Project
@@ -63,8 +64,8 @@ def test_all_compared_heads_are_scored_unless_some_are_named(world, copy):
 
 
 def test_processes_write_the_same_bytes_as_one_does(world, copy, monkeypatch):
-    monkeypatch.setattr(evaluation, "LEAST_WORK", 0)
-    monkeypatch.setattr(evaluation.joblib, "cpu_count", lambda: 2)
+    monkeypatch.setattr(bootstrap, "LEAST_WORK", 0)
+    monkeypatch.setattr(bootstrap.joblib, "cpu_count", lambda: 2)
     asked = []
     monkeypatch.setattr(
         evaluation,
@@ -78,7 +79,7 @@ def test_processes_write_the_same_bytes_as_one_does(world, copy, monkeypatch):
 
 
 def test_many_cells_are_measured_by_few_processes():
-    jobs = [evaluation._jobs(cells, runs=24, resamples=500) for cells in (10, 10**6, 10**7, 10**9)]
+    jobs = [bootstrap.measuring_processes(cells, runs=24, resamples=500) for cells in (10, 10**6, 10**7, 10**9)]
     assert jobs == [1, min(joblib.cpu_count(), 4), 1, 1]
 
 

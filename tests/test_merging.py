@@ -14,8 +14,8 @@ from pipeline.heads.classifier import build_head
 from pipeline.heads.presets import PRESETS
 from pipeline.heads.registry import parse
 from pipeline.swap import adapters
+from pipeline.swap.answers import adapted
 from pipeline.swap.merging import merge
-from pipeline.swap.retention import adapted
 from pipeline.swap.stage import swap
 from pipeline.training import checkpoint
 from tests.support.heads import SMALL

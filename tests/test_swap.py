@@ -5,9 +5,12 @@ import pytest
 import torch
 
 from pipeline.core.errors import StageError, StoreError
+from pipeline.core.progress import Counter
+from pipeline.metrics import bootstrap
 from pipeline.metrics.bootstrap import estimate
-from pipeline.swap import maps
-from pipeline.swap.retention import PairedSets, adapted, compare, retention
+from pipeline.swap import answers, maps
+from pipeline.swap.answers import PairedSets, adapted
+from pipeline.swap.retention import compare, retention
 from pipeline.swap.stage import swap
 from tests.support.swapping import best_row, lend_heads, stores, swapped, the_adapter
 from tests.support.world import DIM, NEW_DIM, World, contents
@@ -116,7 +119,8 @@ def test_vectors_of_the_same_dim_are_also_tried_without_an_adapter(world):
     samples = np.ones((3, len(data)), np.float32)
     floor = {name: np.zeros((1, 3)) for name in ("micro_ap", "micro_f1")}
     negated = data.mapped(torch.neg)
-    same, worse = (compare(head, PairedSets(data, new, floor, samples, 2), []) for new in (data, negated))
+    pairs = [PairedSets(data, new, floor, samples, 2) for new in (data, negated)]
+    same, worse = (compare({"h": head}, both, [], retrained={}, progress=Counter())["h"] for both in pairs)
     assert same["unadapted"] == same["stay"] == worse["stay"]
     assert worse["unadapted"]["micro_ap"]["value"] < worse["stay"]["micro_ap"]["value"] - 0.2
 
@@ -142,6 +146,16 @@ def test_swapping_twice_gives_the_same_bytes(world, content, tmp_path):
         swapped(twin)
         for path in ("cache/adapters", "cache/swap"):
             assert contents(twin.project.root / path) == contents(world.project.root / path)
+
+
+def test_processes_and_a_head_at_a_time_give_the_same_bytes(world, content, tmp_path, monkeypatch):
+    monkeypatch.setattr(bootstrap, "LEAST_WORK", 0)
+    monkeypatch.setattr(bootstrap.joblib, "cpu_count", lambda: 2)
+    monkeypatch.setattr(answers, "MOST_SCORES", 1)
+    twin = lend_heads(world, World(tmp_path))
+    swapped(twin)
+    for path in ("cache/adapters", "cache/swap"):
+        assert contents(twin.project.root / path) == contents(world.project.root / path)
 
 
 def test_test_images_are_never_fitted_or_chosen_with(world, content, tmp_path):

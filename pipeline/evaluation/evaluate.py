@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-import joblib
 import numpy as np
 import polars as pl
 import torch
@@ -21,6 +20,7 @@ from pipeline.core.progress import Progress
 from pipeline.embeddings.store import Embeddings
 from pipeline.evaluation import results
 from pipeline.evaluation.overview import overview
+from pipeline.metrics.bootstrap import measuring_processes
 from pipeline.metrics.measure import Predictions, Protocol, Segment, main_values, measure_seed, segments
 from pipeline.project import Project
 from pipeline.training import checkpoint, dataset
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
     from pipeline.heads.classifier import SetClassifier
     from pipeline.settings.sections import EvaluateSettings
     from pipeline.settings.settings import Settings
-
-
-LEAST_WORK = 1 << 30  # pairs of a set and a label, times resamples: some ten seconds
-MOST_BYTES, BYTES_A_CELL = 1 << 30, 256  # of processes that measure, at the most and for each pair
 
 
 def evaluate(
@@ -123,7 +119,7 @@ def score(
     for head in trained.values():
         head.require(store, test.sets)
     runs, cells = sum(len(head.seeds) for head in trained.values()), test.data.y.numel()
-    jobs = _jobs(cells, runs, resamples=test.protocol.resamples)
+    jobs = measuring_processes(cells, runs, resamples=test.protocol.resamples)
     values = {}
     with (
         closing(in_processes(measure_seed, _tasks(trained, test), jobs=jobs, window=jobs + 1)) as measured,
@@ -134,19 +130,6 @@ def score(
             values[name] = _write(head, parts, test, folder=folders[name])
             progress.add()
     return values
-
-
-def _jobs(cells: int, runs: int, *, resamples: int) -> int:
-    """How many processes measure: one a core, where there is more to do than to start them, and memory for them.
-
-    Args:
-        cells: pairs of a set and a label.
-        runs: how many seeds of heads are measured.
-        resamples: of the users.
-    """
-    if cells * runs * resamples < LEAST_WORK:
-        return 1
-    return max(1, min(joblib.cpu_count(), runs, MOST_BYTES // (cells * BYTES_A_CELL)))
 
 
 def _tasks(trained: Mapping[str, TrainedHead], test: TestSplit) -> Iterator[tuple[Predictions, int, Protocol]]:

@@ -6,12 +6,15 @@ scored on the same sets share the resamples, which is what pairs them.
 
 from dataclasses import dataclass
 
+import joblib
 import numpy as np
 from scipy import special
 
 LEVEL = 0.95
 UPPER = (1 + LEVEL) / 2
 MANY = 1e9  # degrees of freedom with which the t distribution is the normal one
+LEAST_WORK = 1 << 30  # pairs of a set and a label, times resamples: some ten seconds
+MOST_BYTES, BYTES_A_CELL = 1 << 30, 256  # of all processes at the most, and of one for each pair
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,22 @@ def sample_weights(sets: int, times: int) -> np.ndarray:
     weights = _resampled(sets, times, seed=0, first=1)
     weights[0] = 1
     return weights
+
+
+def measuring_processes(cells: int, runs: int, *, resamples: int) -> int:
+    """How many processes measure: one a core, where there is more to do than to start them, and memory for them.
+
+    Args:
+        cells: pairs of a set and a label.
+        runs: how often they are measured, once a seed of a head.
+        resamples: of the users.
+
+    >>> measuring_processes(cells=180 * 16, runs=24, resamples=500)
+    1
+    """
+    if cells * runs * resamples < LEAST_WORK:
+        return 1
+    return max(1, min(joblib.cpu_count(), runs, MOST_BYTES // (cells * BYTES_A_CELL)))
 
 
 def estimate(values: np.ndarray, reference: np.ndarray | None = None) -> Estimate:

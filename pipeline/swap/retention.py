@@ -1,130 +1,61 @@
 """What trained heads keep when they are given another backbone's vectors."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from itertools import product
 
 import numpy as np
-import torch
 
+from pipeline.core.progress import Counter
 from pipeline.metrics.bootstrap import estimate
-from pipeline.metrics.selection import best_first, micro_of_seeds
+from pipeline.metrics.selection import best_first
 from pipeline.swap.adapters import Adapter
+from pipeline.swap.answers import PairedSets, Scored, Values, adapted, answers
 from pipeline.training.checkpoint import TrainedHead
-from pipeline.training.dataset import Dataset
 
 METRICS = ("micro_ap", "micro_f1")
 DECIMALS = 6
 
-Values = dict[str, np.ndarray]  # a metric of each seed in every sample, all users first: float64 [seeds, 1 + t]
-
-
-@dataclass(frozen=True)
-class PairedSets:
-    """The sets that heads are compared on, with both backbones' vectors.
-
-    Attributes:
-        old: the sets with the old backbone's vectors.
-        new: the same sets with the new one's.
-        floor: popularity's metric values.
-        samples: float32 [1 + t, n]: ones, then how often each set is in each bootstrap sample; the same for every head
-            and backbone, so that differences are paired.
-        k: how many best labels are compared.
-    """
-
-    old: Dataset
-    new: Dataset
-    floor: Values
-    samples: np.ndarray
-    k: int
-
-    @property
-    def truth(self) -> np.ndarray:
-        """Labels as bool [n, c]."""
-        return self.old.truth()
-
-    @property
-    def same_dim(self) -> bool:
-        """Whether the new vectors fit into old heads without an adapter, by their dim alone."""
-        return self.old.vectors.dim == self.new.vectors.dim
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A head's answers to some sets.
-
-    Attributes:
-        scores: float32 [n, c], one a seed.
-        predicted: the labels that it decides for, bool [n, c], one a seed.
-        values: its metric values.
-    """
-
-    scores: list[np.ndarray]
-    predicted: list[np.ndarray]
-    values: Values
-
-    @classmethod
-    def of(cls, head: TrainedHead, data: Dataset, sets: PairedSets) -> Self:
-        """A head's answers to the compared sets; `data` has them with the vectors that it gets."""
-        scores = head.scores(data)
-        predicted = [seed >= threshold for seed, threshold in zip(scores, head.thresholds, strict=True)]
-        values = micro_of_seeds(scores, sets.truth, head.thresholds, weights=sets.samples)
-        return cls(scores, predicted, values)
-
-
-def adapted(data: Dataset, adapter: Adapter) -> Dataset:
-    """The same sets with their vectors as an adapter maps them; padding stays zeros.
-
-    >>> from pipeline.training.vectors import HeldVectors
-    >>> vectors = HeldVectors(torch.tensor([[1.0], [2.0], [0.0]]))
-    >>> arrays = {"images": torch.arange(2), "vectors": vectors, "y": torch.ones(1, 1)}
-    >>> data = Dataset(set_ids=["user"], rows=torch.tensor([[0, 1]]), mask=torch.tensor([[True, True]]), **arrays)
-    >>> adapter = Adapter("scaling", np.float32([[3]]), np.float32([1]), {}, 64, {}, {}, "")
-    >>> adapted(data, adapter).batch(slice(None)).x.tolist()
-    [[[4.0], [7.0]]]
-    """
-    return data.mapped(lambda vectors: torch.from_numpy(adapter.apply(vectors.numpy())))
-
 
 def compare(
-    head: TrainedHead, sets: PairedSets, adapters: Sequence[Adapter], *, retrained: TrainedHead | None = None
-) -> dict:
-    """A head's values with its old backbone and with a new one: what cache/swap has under "heads".
+    heads: Mapping[str, TrainedHead],
+    sets: PairedSets,
+    adapters: Sequence[Adapter],
+    *,
+    retrained: Mapping[str, TrainedHead],
+    progress: Counter,
+) -> dict[str, dict]:
+    """Some heads' values with their old backbone and with a new one: what cache/swap has under "heads".
 
     Args:
-        head: trained on the old backbone.
-        sets: what it is asked about.
+        heads: trained on the old backbone, by name.
+        sets: what they are asked about.
         adapters: from the new backbone to the old.
-        retrained: the head of the same name trained on the new one; None where there is none.
+        retrained: heads trained on the new one, by name; some may be missing.
+        progress: counts answers.
 
     Returns:
-        JSON values; under `unadapted`, None where the dims differ; under `obstacle`, why no adapter can be merged.
-
-    >>> from pipeline.training.vectors import HeldVectors
-    >>> from types import SimpleNamespace
-    >>> from pipeline.heads.presets import preset
-    >>> arrays = {"images": torch.arange(1), "mask": torch.tensor([[True]]), "y": torch.tensor([[1, 0]])}
-    >>> vectors, rows = HeldVectors(torch.tensor([[0.9, 0.1], [0, 0]])), torch.tensor([[0]])
-    >>> data = Dataset(set_ids=["user"], rows=rows, vectors=vectors, **arrays)
-    >>> scores = lambda data: [data.vectors.take(torch.tensor([0])).numpy()]
-    >>> head = SimpleNamespace(heads=[SimpleNamespace(spec=preset("average"))], thresholds=[0.5], scores=scores)
-    >>> sets = PairedSets(data, data, dict.fromkeys(METRICS, np.zeros((1, 3))), samples=np.ones((3, 1)), k=1)
-    >>> exchange = Adapter("ridge", np.float32([[0, 1], [1, 0]]), np.float32([0, 0]), {}, 64, {}, {}, "")
-    >>> compare(head, sets, [exchange])["adapted"][0]["negative_flips"]
-    {'value': 1.0, 'interval': [1.0, 1.0]}
+        JSON values by name; `unadapted` is None where the dims differ; `obstacle` says why no adapter can be merged.
     """
-    stay = Scored.of(head, sets.old, sets)
-    fresh = Scored.of(retrained, sets.new, sets).values if retrained else None
+    retrained = {name: retrained[name] for name in heads if name in retrained}
+    unadapted = heads if sets.same_dim else {}
+    mapped = [(heads, adapted(sets.new, adapter)) for adapter in adapters]
+    asked = [(heads, sets.old), (retrained, sets.new), (unadapted, sets.new), *mapped]
+    with closing(answers(asked, sets, progress)) as found:
+        stay = {name: next(found) for name in heads}
+        fresh, plain = ({name: next(found).values for name in some} for some in (retrained, unadapted))
+        kept: dict[str, list[dict]] = {name: [] for name in heads}
+        for adapter, (name, rows) in product(adapters, kept.items()):
+            rows.append(_kept(stay[name], next(found), sets, adapter=adapter, fresh=fresh.get(name)))
     return {
-        "obstacle": head.heads[0].spec.obstacle(),
-        "stay": _entries(stay.values),
-        "unadapted": _entries(Scored.of(head, sets.new, sets).values) if sets.same_dim else None,
-        "retrained": _entries(fresh) if fresh else None,
-        "adapted": [
-            {"adapter": adapter.kind, "pairs": adapter.pairs}
-            | _kept(stay, Scored.of(head, adapted(sets.new, adapter), sets), sets, fresh=fresh)
-            for adapter in adapters
-        ],
+        name: {
+            "obstacle": head.heads[0].spec.obstacle(),
+            "stay": _entries(stay[name].values),
+            "unadapted": _entries(plain.get(name)),
+            "retrained": _entries(fresh.get(name)),
+            "adapted": kept[name],
+        }
+        for name, head in heads.items()
     }
 
 
@@ -221,9 +152,9 @@ def overlap(before: np.ndarray, after: np.ndarray, k: int) -> np.ndarray:
     return (old[:, :, None] == new[:, None, :]).any(2).mean(1)
 
 
-def _kept(stay: Scored, after: Scored, sets: PairedSets, *, fresh: Values | None) -> dict:
+def _kept(stay: Scored, after: Scored, sets: PairedSets, *, adapter: Adapter, fresh: Values | None) -> dict:
     """What a head keeps with one adapter: values, and how many of its answers stay."""
-    row: dict = {}
+    row: dict = {"adapter": adapter.kind, "pairs": adapter.pairs}
     for name in METRICS:
         row[name] = {
             "adapted": entry(after.values[name]),
@@ -237,5 +168,5 @@ def _kept(stay: Scored, after: Scored, sets: PairedSets, *, fresh: Values | None
     return row
 
 
-def _entries(values: Values) -> dict:
-    return {name: entry(values[name]) for name in METRICS}
+def _entries(values: Values | None) -> dict | None:
+    return values and {name: entry(values[name]) for name in METRICS}

@@ -1,15 +1,12 @@
 """The stage: fits adapters, chooses one on validation, and measures what heads keep with it."""
 
-import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
-import joblib
 import numpy as np
 import polars as pl
-import torch
 
 from pipeline.catalogue.labelled_sets import read_sets
 from pipeline.core import handover
@@ -22,14 +19,13 @@ from pipeline.evaluation.baseline import Popularity
 from pipeline.metrics.bootstrap import sample_weights
 from pipeline.metrics.selection import micro_of_seeds
 from pipeline.project import Project
-from pipeline.swap import adapters, maps, pairs, retention
+from pipeline.swap import adapters, answers, maps, pairs, retention
 from pipeline.swap.adapters import Adapter
+from pipeline.swap.answers import PairedSets
 from pipeline.swap.moments import Moments
 from pipeline.swap.pairs import Fitted, Stores
-from pipeline.swap.retention import PairedSets
 from pipeline.training import checkpoint, dataset
 from pipeline.training.checkpoint import TrainedHead
-from pipeline.training.dataset import Dataset
 
 if TYPE_CHECKING:
     from pipeline.settings.sections import EvaluateSettings
@@ -69,7 +65,6 @@ def swap(project: Project, backbones: Iterable[tuple[str, str]], settings: "Sett
     """
     for folder in (project.swaps, project.adapters):  # what the graph expects, also of an empty list
         folder.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(1)  # heads are scored side by side, each in one thread
     contents = []
     with hold(project.swaps, project.adapters), keeping(BEGINS_ANEW):
         for old, new in backbones:
@@ -211,31 +206,28 @@ class Swap:
         sets = self._paired_sets("validation", np.ones((1, len(self._split("validation"))), np.float32))
         floor = sets.floor["micro_ap"].mean()
 
-        def quality(head: TrainedHead, data: Dataset) -> float:
-            return float(retention.Scored.of(head, data, sets).values["micro_ap"].mean())
-
-        data = itertools.chain([sets.old], (retention.adapted(sets.new, adapter) for adapter in fitted))
-        tasks = (joblib.delayed(quality)(head, vectors) for vectors in data for head in self.heads.values())
-        stay, *adapted = np.array(list(_side_by_side(tasks))).reshape(1 + len(fitted), len(self.heads))
-        kept = float(((adapted[0] - floor) / np.maximum(stay - floor, 1e-9)).max())
+        adapted = [(self.heads, answers.adapted(sets.new, adapter)) for adapter in fitted]
+        name, total = f"which adapter {self.new} to {self.old}", len(self.heads) * (1 + len(fitted))
+        with Progress(name, total, "answers") as progress:
+            scored = answers.answers([(self.heads, sets.old), *adapted], sets, progress)
+            quality = [answer.values["micro_ap"].mean() for answer in scored]
+        stay, *of_adapters = np.array(quality).reshape(1 + len(fitted), len(self.heads))
+        kept = float(((of_adapters[0] - floor) / np.maximum(stay - floor, 1e-9)).max())
         if kept < LEAST_KEPT:
             raise StageError(
                 f"{self.new} cannot stand in for {self.old}: adapted by {fitted[0].kind} from {fitted[0].pairs} pairs, "
                 f"its heads keep at most {max(kept, 0):.0%} of what they have above popularity on validation users, "
                 f"and {LEAST_KEPT:.0%} is the least; are its weights trained, and are there more images to embed?"
             )
-        return fitted[int(np.argmax([values.mean() for values in adapted]))]
+        return fitted[int(np.argmax([values.mean() for values in of_adapters]))]
 
     def _compare(self, fitted: list[Adapter], sets: PairedSets) -> dict[str, dict]:
         """What each head keeps, by name in order."""
-        names = sorted(self.heads)
-        compare = joblib.delayed(retention.compare)
-        tasks = (compare(self.heads[name], sets, fitted, retrained=self.retrained.get(name)) for name in names)
-        compared = {}
-        with Progress(f"swap {self.old} {self.new}", len(names), "heads") as progress:
-            for name, result in zip(names, _side_by_side(tasks), strict=True):
-                compared[name] = result
-                progress.add()
+        heads, compared = {name: self.heads[name] for name in sorted(self.heads)}, dict[str, dict]()
+        total = len(heads) * (1 + sets.same_dim + len(fitted)) + len(self.retrained.keys() & heads.keys())
+        with Progress(f"swap {self.old} {self.new}", total, "answers") as progress:
+            for part in answers.in_parts(heads, sets):
+                compared |= retention.compare(part, sets, fitted, retrained=self.retrained, progress=progress)
         return compared
 
     def _closeness(self, lot: Fitted, compared: "Compared", reference: Moments) -> list[dict]:
@@ -292,8 +284,3 @@ class Compared:
     def images(self, lot: Fitted) -> np.ndarray:
         """Rows of those on which a lot is compared: int64, ascending."""
         return np.sort((lot.held_out if self.is_held_out else self.unseen)[: pairs.MOST_COMPARED])
-
-
-def _side_by_side(tasks: Iterable[Any]) -> Iterator[Any]:
-    """Results of joblib tasks in their order, from as many threads as there are cores."""
-    return joblib.Parallel(joblib.cpu_count(), backend="threading", return_as="generator")(tasks)
