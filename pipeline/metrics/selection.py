@@ -142,14 +142,14 @@ class Curve:
 
     def __init__(self, scores: np.ndarray, truth: np.ndarray, *, set_of_score: np.ndarray):
         order = np.argsort(-scores, kind="stable")
-        true, sets, ranked = truth[order], set_of_score.astype(np.int32)[order], scores[order]
+        true, sets, ranked = truth[order], set_of_score.astype(np.int32, copy=False)[order], scores[order]
         del order
         tied = np.cumsum(np.diff(ranked, prepend=ranked[:1]) != 0, dtype=np.int32)  # which group of equal scores
-        stepping = np.unique(tied[true])
-        first = np.searchsorted(stepping, np.arange(tied[-1] + 1)).astype(np.int32)
-        step = first[tied]  # the first step at or behind a score, ascending; none behind the last
-        behind = np.searchsorted(step, len(stepping))
-        self._shape = (len(stepping), int(sets.max()) + 1)
+        steps = np.zeros(tied[-1] + 1, bool)  # whether a group holds a positive
+        steps[tied[true]] = True
+        step = (np.cumsum(steps, dtype=np.int32) - steps)[tied]  # the first step at or behind a score, ascending
+        behind = np.searchsorted(step, steps.sum())
+        self._shape = (int(steps.sum()), int(sets.max()) + 1)
         self._everything = self._matrix(step[:behind], sets[:behind])
         self._positives = self._matrix(step[true], sets[true])
 
