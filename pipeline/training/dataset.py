@@ -167,15 +167,15 @@ def logits(head: SetClassifier, data: Dataset) -> Tensor:
 
 def logits_of(heads: Sequence[SetClassifier], data: Dataset) -> list[Tensor]:
     """As `logits`, of several heads that take the same vectors, each of which is looked up once for all."""
-    parts: list[list[Tensor]] = [[] for _ in heads]
+    # Filled, not put together of pieces: small ones that stay among large ones that go would tear the memory to shreds.
+    found = [torch.empty(len(data), data.y.shape[1]) for _ in heads]
     with torch.inference_mode():
         for sets in torch.arange(len(data)).split(SCORING_BATCH):
             positions, rows = torch.unique(data.rows[sets], return_inverse=True)
             vectors, shown = data.vectors.take(positions), positions < len(data.vectors)
-            for head, part in zip(heads, parts, strict=True):
+            for head, values in zip(heads, found, strict=True):
                 x = head.eval().standardised(vectors, shown)
-                part.append(head.logits_of_rows(x, rows, data.mask[sets]))
-    found = [torch.cat(part) for part in parts]
+                values[sets] = head.logits_of_rows(x, rows, data.mask[sets])
     if any(values.isnan().any() for values in found):
         raise StageError("a score is not finite: the head's parameters have overflowed; lower train.learning_rates")
     return found
