@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
+from itertools import chain
 
 import numpy as np
 import polars as pl
@@ -100,7 +101,7 @@ class Dataset:
     def digest(self) -> str:
         """A digest of all that it holds."""
         total = blake2b(digest_size=provenance.DIGEST_BYTES)
-        for tensor in (self.rows, self.mask, self.y, *self.vectors.blocks()):
+        for tensor in chain((self.rows, self.mask, self.y), self.vectors.blocks()):  # a block at a time
             array = np.ascontiguousarray(tensor.numpy())
             total.update(f"{array.dtype.str} {array.shape}\n".encode())
             total.update(array.data)
